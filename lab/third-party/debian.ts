@@ -1,0 +1,279 @@
+/** Makes sure that the third-party programs which the lab measures itself against are on this Debian machine. */
+import { constants } from 'node:fs';
+import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeAnswer, type ProgramAnswer, runProgram, runToSuccess } from './program.ts';
+
+/** Absolute paths of the third-party programs. */
+export interface ThirdParty {
+  readonly openssl: string;
+  /** strongSwan's `pki`, a SCEP client. */
+  readonly pki: string;
+  /** The certmonger daemon, and `getcert`, which talks to it: a SCEP client. */
+  readonly certmonger: string;
+  readonly getcert: string;
+  /** Gives certmonger a message bus of its own. */
+  readonly dbusRunSession: string;
+  /** micromdm's SCEP client. */
+  readonly scepclient: string;
+  /** micromdm's SCEP server, the peer that the benchmark compares with. */
+  readonly scepserver: string;
+  /** A linter for certificates and CRLs. */
+  readonly zlint: string;
+}
+
+/** What Debian 12 itself has, by package. `pki` finds no OpenSSL and no curl without the two plugin packages. */
+const bookwormPackages = [
+  'openssl',
+  'strongswan-pki',
+  'libstrongswan-standard-plugins',
+  'libstrongswan-extra-plugins',
+  'certmonger',
+  'dbus',
+  'dbus-daemon',
+] as const;
+
+const bookwormPrograms = {
+  openssl: '/usr/bin/openssl',
+  pki: '/usr/bin/pki',
+  certmonger: '/usr/sbin/certmonger',
+  getcert: '/usr/bin/getcert',
+  dbusRunSession: '/usr/bin/dbus-run-session',
+} as const;
+
+/**
+ * What Debian 12 has too old or not at all: micromdm's 2.1.0 fails under load, zlint is missing. Both are Go programs
+ * without libraries of their own, so those of the next release run here; they are unpacked, never installed.
+ */
+const trixiePackages = ['scep', 'zlint'] as const;
+
+const trixiePrograms = {
+  scepclient: 'usr/bin/scepclient',
+  scepserver: 'usr/bin/scepserver',
+  zlint: 'usr/bin/zlint',
+} as const;
+
+const ATTEMPTS_MAX = 3;
+const UPDATE_TIMEOUT_MS = 180_000;
+const INSTALL_TIMEOUT_MS = 600_000;
+/** Somebody else's apt may be at work: wait for its lock instead of failing at once. */
+const LOCK_OPTIONS = ['-o', 'DPkg::Lock::Timeout=120'] as const;
+const DEBIAN_KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
+/**
+ * Answers where the third-party programs are; whatever is missing is installed (Debian 12's own packages, which takes
+ * root) or unpacked into the cache folder (those of Debian 13), with progress lines on standard error.
+ * With everything present it takes a fraction of a second and does not touch the network. May be called by several
+ * processes at once.
+ *
+ * @throws Error that names the package and what apt said, when a program cannot be had. A missing client is a failure
+ *   of the run, never a reason to skip it.
+ */
+export async function ensureThirdParty(): Promise<ThirdParty> {
+  await demandBookworm();
+  await ensureBookwormPackages();
+  const folder = await ensureTrixiePrograms();
+  const thirdParty: ThirdParty = {
+    ...bookwormPrograms,
+    scepclient: join(folder, trixiePrograms.scepclient),
+    scepserver: join(folder, trixiePrograms.scepserver),
+    zlint: join(folder, trixiePrograms.zlint),
+  };
+  for (const path of Object.values(thirdParty)) {
+    if (!(await isExecutable(path))) throw new Error(`third-party program missing after installation: ${path}`);
+  }
+  return thirdParty;
+}
+
+/** What each program says its version is, by name. @throws Error if one of them does not run. */
+export async function versionsOf(thirdParty: ThirdParty): Promise<Readonly<Record<string, string>>> {
+  const version = async (program: string, args: readonly string[]) => {
+    const stdout = await runToSuccess({ program, args, timeoutMs: 10_000 });
+    return /\d+\.\d+(\.\d+)*/.exec(stdout)?.[0] ?? 'unknown';
+  };
+  const packageVersion = (name: string) =>
+    version('/usr/bin/dpkg-query', ['--show', '--showformat', '${Version}', name]);
+  return {
+    openssl: await version(thirdParty.openssl, ['version']),
+    'strongSwan pki': await packageVersion('strongswan-pki'),
+    certmonger: await packageVersion('certmonger'),
+    'micromdm scepclient': await version(thirdParty.scepclient, ['-version']),
+    'micromdm scepserver': await version(thirdParty.scepserver, ['-version']),
+    zlint: await version(thirdParty.zlint, ['-version']),
+  };
+}
+
+/** Where unpacked programs are kept: the user's own cache, because what lies in a folder that all may write is not run. */
+function cacheFolder(): string {
+  const base = process.env['XDG_CACHE_HOME'];
+  return join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'leafgate', 'third-party');
+}
+
+async function demandBookworm(): Promise<void> {
+  const release = await readFile('/etc/os-release', 'utf8').catch(() => '');
+  if (/^ID=debian$/m.test(release) && /^VERSION_ID="12"$/m.test(release)) return;
+  throw new Error('the third-party clients are proven on Debian 12 only: run this in a Debian 12 container');
+}
+
+async function ensureBookwormPackages(): Promise<void> {
+  const missing = await missingPackages();
+  if (missing.length === 0) return;
+  if (process.getuid?.() !== 0) {
+    throw new Error(`missing packages; as root: apt-get install --no-install-recommends ${missing.join(' ')}`);
+  }
+  await withAttempts(`installing ${missing.join(', ')}`, async () => {
+    // A source of the machine that does not answer need not be the one that has the packages: the installation decides.
+    await aptGet(['update'], UPDATE_TIMEOUT_MS);
+    return aptGet(['install', '--yes', '--no-install-recommends', ...missing], INSTALL_TIMEOUT_MS);
+  });
+}
+
+async function missingPackages(): Promise<readonly string[]> {
+  const query = await runProgram({
+    program: '/usr/bin/dpkg-query',
+    args: ['--show', '--showformat', '${Package} ${db:Status-Status}\n', ...bookwormPackages],
+    timeoutMs: 10_000,
+  });
+  const installed = new Set(
+    query.stdout
+      .split('\n')
+      .filter((line) => line.endsWith(' installed'))
+      .map((line) => line.split(' ')[0]),
+  );
+  return bookwormPackages.filter((name) => !installed.has(name));
+}
+
+/** @returns the folder that the packages of Debian 13 are unpacked in. */
+async function ensureTrixiePrograms(): Promise<string> {
+  const folder = join(cacheFolder(), 'trixie');
+  const paths = Object.values(trixiePrograms).map((path) => join(folder, path));
+  if ((await Promise.all(paths.map(isExecutable))).every(Boolean)) return folder;
+
+  await mkdir(cacheFolder(), { recursive: true });
+  const work = await mkdtemp(join(tmpdir(), 'leafgate-apt-'));
+  try {
+    await withAttempts(`fetching ${trixiePackages.join(', ')} of Debian 13`, () => downloadTrixiePackages(work));
+    // Unpacked beside its place and renamed into it: another process sees all of it or nothing.
+    const unpacked = await mkdtemp(join(cacheFolder(), 'unpack-'));
+    try {
+      for (const file of (await readdir(work)).filter((name) => name.endsWith('.deb'))) {
+        await runToSuccess({
+          program: '/usr/bin/dpkg-deb',
+          args: ['--extract', join(work, file), unpacked],
+          timeoutMs: 60_000,
+        });
+      }
+      await rm(folder, { recursive: true, force: true });
+      // A process that was quicker has put the same programs there.
+      await rename(unpacked, folder).catch(() => {});
+    } finally {
+      await rm(unpacked, { recursive: true, force: true });
+    }
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+  return folder;
+}
+
+/**
+ * Downloads with an apt state of its own in `work`: the machine's sources, lists and packages stay as they are.
+ * apt checks the packages against Debian's signed lists as always.
+ */
+async function downloadTrixiePackages(work: string): Promise<ProgramAnswer> {
+  const lists = join(work, 'lists');
+  const parts = join(work, 'parts');
+  const config = join(work, 'apt.conf');
+  await mkdir(join(lists, 'partial'), { recursive: true });
+  await mkdir(parts, { recursive: true });
+  const sources = ['Types: deb', `URIs: ${await debianMirror()}`, 'Suites: trixie', 'Components: main'];
+  await writeFile(join(parts, 'trixie.sources'), `${[...sources, `Signed-By: ${DEBIAN_KEYRING}`].join('\n')}\n`);
+  await writeFile(
+    config,
+    [
+      'Dir::Etc::sourcelist "/dev/null";',
+      `Dir::Etc::sourceparts "${parts}";`,
+      `Dir::State::lists "${lists}";`,
+      'Dir::Cache::pkgcache "";',
+      'Dir::Cache::srcpkgcache "";',
+      // The temporary folder is ours alone; apt's unprivileged user could not write into it.
+      'APT::Sandbox::User "root";',
+      '',
+    ].join('\n'),
+  );
+  const update = await aptGet(['update'], UPDATE_TIMEOUT_MS, { folder: work, config });
+  if (update.exitCode !== 0) return update;
+  return aptGet(['download', ...trixiePackages], UPDATE_TIMEOUT_MS, { folder: work, config });
+}
+
+/** The mirror that this machine takes Debian 12 from, as apt itself reads its sources. */
+async function debianMirror(): Promise<string> {
+  const targets = async () => {
+    const stdout = await runToSuccess({
+      program: '/usr/bin/apt-get',
+      args: ['indextargets', '--format', '$(RELEASE) $(COMPONENT) $(REPO_URI)', 'Created-By: Packages'],
+      timeoutMs: 30_000,
+    });
+    return parseMirror(stdout);
+  };
+  let mirror = await targets();
+  if (mirror === undefined) {
+    // apt answers only for lists that it has: a fresh machine has none yet.
+    await aptGet(['update'], UPDATE_TIMEOUT_MS);
+    mirror = await targets();
+  }
+  if (mirror === undefined) throw new Error('the apt sources of this machine name no mirror of Debian 12 (bookworm main)');
+  return mirror;
+}
+
+/** The first URI of lines `release component URI` that has Debian 12's main archive. */
+export function parseMirror(lines: string): string | undefined {
+  for (const line of lines.split('\n')) {
+    const [release, component, uri] = line.trim().split(' ');
+    if (release === 'bookworm' && component === 'main' && uri !== undefined) return uri;
+  }
+  return undefined;
+}
+
+/** apt-get, never asking questions. */
+function aptGet(
+  args: readonly string[],
+  timeoutMs: number,
+  isolated?: { readonly folder: string; readonly config: string },
+): Promise<ProgramAnswer> {
+  return runProgram({
+    program: '/usr/bin/apt-get',
+    args: [...LOCK_OPTIONS, '--quiet=2', ...args],
+    environment: {
+      ...process.env,
+      DEBIAN_FRONTEND: 'noninteractive',
+      LC_ALL: 'C.UTF-8',
+      ...(isolated && { APT_CONFIG: isolated.config }),
+    },
+    ...(isolated && { folder: isolated.folder }),
+    timeoutMs,
+  });
+}
+
+async function withAttempts(what: string, attempt: () => Promise<ProgramAnswer>): Promise<void> {
+  let answer: ProgramAnswer | undefined;
+  for (let count = 1; count <= ATTEMPTS_MAX; count += 1) {
+    process.stderr.write(count === 1 ? `${what} …\n` : `${what} (attempt ${count} of ${ATTEMPTS_MAX}) …\n`);
+    answer = await attempt();
+    if (answer.exitCode === 0) return;
+    if (count < ATTEMPTS_MAX) await sleep(count * 3_000);
+  }
+  throw new Error(
+    `${what} failed ${ATTEMPTS_MAX} times; a missing client is a failure, not a skip. apt said: ${
+      answer === undefined ? 'nothing' : describeAnswer(answer)
+    }`,
+  );
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}

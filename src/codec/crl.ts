@@ -1,0 +1,187 @@
+/** Certificate revocation lists (RFC 5280 §5). */
+import { PkiError } from '../errors.ts';
+import {
+  type AlgorithmIdentifier,
+  publicKeyOf,
+  readAlgorithmIdentifier,
+  type SignatureAlgorithmName,
+  signatureAlgorithmIdentifier,
+  signatureAlgorithmOf,
+  verifySignature,
+} from './algorithm.ts';
+import { buildSigned, type Sign, sameAlgorithm, serialNumberText } from './certificate.ts';
+import { contextConstructed, DerReader, der, integer, sequence, tag, time, unsignedInteger } from './der.ts';
+import {
+  buildExtension,
+  buildExtensions,
+  type Extension,
+  extensionValue,
+  readExtensions,
+} from './extension.ts';
+import { type Name, parseName } from './name.ts';
+import { oid } from './oid.ts';
+
+/** CRLReason values (§5.3.1); 7 is not used. */
+export const revocationReasons = {
+  unspecified: 0,
+  keyCompromise: 1,
+  cACompromise: 2,
+  affiliationChanged: 3,
+  superseded: 4,
+  cessationOfOperation: 5,
+  certificateHold: 6,
+  privilegeWithdrawn: 9,
+  aACompromise: 10,
+} as const;
+
+/** Name of a CRLReason. */
+export type RevocationReasonName = keyof typeof revocationReasons;
+
+/** One revoked certificate. */
+export interface RevokedCertificate {
+  /** Lower-case hexadecimal. */
+  readonly serialNumber: string;
+  readonly revocationDate: Date;
+  readonly reason: RevocationReasonName;
+}
+
+/** What a CRL is built from. */
+export interface CrlFields {
+  readonly signatureAlgorithm: SignatureAlgorithmName;
+  readonly issuer: Name;
+  readonly thisUpdate: Date;
+  readonly nextUpdate: Date;
+  readonly revoked: Iterable<RevokedCertificate>;
+  readonly extensions: readonly Extension[];
+}
+
+/** Builds and signs a version 2 CRL. */
+export async function buildCrl(fields: CrlFields, sign: Sign): Promise<Uint8Array> {
+  const entries: Uint8Array[] = [];
+  for (const { serialNumber, revocationDate, reason } of fields.revoked) {
+    entries.push(
+      sequence(
+        unsignedInteger(Buffer.from(serialNumber, 'hex')),
+        time(revocationDate),
+        // §5.3.1: unspecified is said by leaving the extension out.
+        ...(reason === 'unspecified' ? [] : [reasonExtensions(reason)]),
+      ),
+    );
+  }
+  const tbs = sequence(
+    integer(1),
+    signatureAlgorithmIdentifier(fields.signatureAlgorithm),
+    fields.issuer.raw,
+    time(fields.thisUpdate),
+    time(fields.nextUpdate),
+    // §5.1.2.6: absent, not empty, when nothing is revoked.
+    ...(entries.length === 0 ? [] : [sequence(...entries)]),
+    der(contextConstructed(0), buildExtensions(fields.extensions)),
+  );
+  return buildSigned(tbs, fields.signatureAlgorithm, await sign(fields.signatureAlgorithm, tbs));
+}
+
+function reasonExtensions(reason: RevocationReasonName): Uint8Array {
+  const value = der(tag.enumerated, Uint8Array.of(revocationReasons[reason]));
+  return sequence(buildExtension({ oid: oid.reasonCode, critical: false, value }));
+}
+
+/** A parsed CRL; parts are views of `raw`. */
+export interface Crl {
+  readonly raw: Uint8Array;
+  readonly tbsCertList: Uint8Array;
+  readonly issuer: Name;
+  readonly thisUpdate: Date;
+  readonly nextUpdate?: Date;
+  readonly revoked: readonly RevokedCertificate[];
+  readonly extensions: readonly Extension[];
+  readonly signatureAlgorithm: AlgorithmIdentifier;
+  readonly signature: Uint8Array;
+}
+
+/**
+ * Reads one DER CRL that fills `raw`.
+ *
+ * @throws PkiError `crl_malformed`, with the cause in the message.
+ */
+export function parseCrl(raw: Uint8Array): Crl {
+  try {
+    return readCrl(raw);
+  } catch (cause) {
+    if (!(cause instanceof PkiError)) throw cause;
+    throw new PkiError('crl_malformed', `CRL: ${cause.message}`, { cause });
+  }
+}
+
+function readCrl(raw: Uint8Array): Crl {
+  const outer = new DerReader(raw);
+  const list = outer.enter(tag.sequence);
+  outer.end();
+  const tbs = list.expect(tag.sequence);
+  const signatureAlgorithm = readAlgorithmIdentifier(list);
+  const signature = list.bitStringOctets();
+  list.end();
+
+  const reader = new DerReader(tbs.content);
+  // §5.1.2.1: extensions are there, so the version is v2(1).
+  if (reader.smallInteger() !== 1) throw new PkiError('der_malformed', 'the version is not v2(1)');
+  const innerAlgorithm = readAlgorithmIdentifier(reader);
+  if (!sameAlgorithm(signatureAlgorithm, innerAlgorithm)) {
+    throw new PkiError('der_malformed', 'the two signature algorithms differ');
+  }
+  const issuer = parseName(reader.expect(tag.sequence).raw);
+  const thisUpdate = reader.time();
+  const hasNextUpdate = reader.nextTag === tag.utcTime || reader.nextTag === tag.generalizedTime;
+  const nextUpdate = hasNextUpdate ? reader.time() : undefined;
+  const entries = reader.enterOptional(tag.sequence);
+  const revoked: RevokedCertificate[] = [];
+  while (entries !== undefined && !entries.done) revoked.push(readEntry(entries.enter(tag.sequence)));
+  const wrapper = reader.enterOptional(contextConstructed(0));
+  const extensions = wrapper === undefined ? [] : readExtensions(wrapper.enter(tag.sequence));
+  wrapper?.end();
+  reader.end();
+  return {
+    raw,
+    tbsCertList: tbs.raw,
+    issuer,
+    thisUpdate,
+    ...(nextUpdate === undefined ? {} : { nextUpdate }),
+    revoked,
+    extensions,
+    signatureAlgorithm,
+    signature,
+  };
+}
+
+function readEntry(entry: DerReader): RevokedCertificate {
+  const serialNumber = serialNumberText(entry.integer());
+  const revocationDate = entry.time();
+  const extensions = entry.done ? [] : readExtensions(entry.enter(tag.sequence));
+  entry.end();
+  const value = extensionValue({ extensions }, oid.reasonCode);
+  return { serialNumber, revocationDate, reason: value === undefined ? 'unspecified' : readReason(value) };
+}
+
+function readReason(value: Uint8Array): RevocationReasonName {
+  const reader = new DerReader(value);
+  const code = reader.expect(tag.enumerated).content;
+  reader.end();
+  for (const [name, number] of Object.entries(revocationReasons)) {
+    if (code.length === 1 && code[0] === number) return name as RevocationReasonName;
+  }
+  throw new PkiError('der_malformed', 'an unknown CRLReason');
+}
+
+/**
+ * Whether the key in `issuerSpki` signed the CRL.
+ *
+ * @throws PkiError `algorithm_unsupported`.
+ */
+export function verifyCrlSignature(crl: Crl, issuerSpki: Uint8Array): boolean {
+  return verifySignature(
+    signatureAlgorithmOf(crl.signatureAlgorithm),
+    publicKeyOf(issuerSpki),
+    crl.tbsCertList,
+    crl.signature,
+  );
+}

@@ -1,0 +1,12 @@
+/** Bytes to values and back: strict DER and the BER that clients send, X.509, CRL, PKCS #10, CMS, PEM. */
+export * from './algorithm.ts';
+export * from './ber.ts';
+export * from './certificate.ts';
+export * from './cms.ts';
+export * from './crl.ts';
+export * from './csr.ts';
+export * from './der.ts';
+export * from './extension.ts';
+export * from './name.ts';
+export * from './oid.ts';
+export * from './pem.ts';

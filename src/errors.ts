@@ -1,0 +1,527 @@
+/**
+ * The error table: every code that Leafgate can answer with, once, with what each door says about it.
+ *
+ * Expected answers travel as values (a `Verdict`, a `Decision`); a `PkiError` is thrown for broken bytes and a broken
+ * world. Only the doors translate a code to a wire, and they do it with this table. `docs/errors.md` is made from it.
+ */
+
+/** What kind of event a code stands for; it decides how every door answers. */
+export type ErrorKind =
+  /** Bytes break a standard. */
+  | 'malformed'
+  /** Policy says no. */
+  | 'refused'
+  /** Something that we depend on does not answer. Never an accept. */
+  | 'unavailable'
+  /** The configuration cannot work; the program refuses to start. */
+  | 'misconfigured'
+  /** One of our own invariants broke. */
+  | 'bug';
+
+/** failInfo names of RFC 8894 §3.2.1.4.4. */
+export type FailInfo = 'badAlg' | 'badMessageCheck' | 'badRequest' | 'badTime' | 'badCertId';
+
+/** One row of the error table. */
+export interface ErrorRow {
+  readonly kind: ErrorKind;
+  /** HTTP status that an HTTP door answers with when no protocol answer of its own can be built. */
+  readonly http: number;
+  /** failInfo of a SCEP answer; absent where SCEP never answers with this code. */
+  readonly failInfo?: FailInfo;
+  /** What anyone may read: no secret, no detail that an attacker lacks. */
+  readonly text: string;
+  /** Why it happens, for the administrator. */
+  readonly cause: string;
+  /** What the administrator does about it. */
+  readonly mend: string;
+}
+
+const table = {
+  // --- malformed: the bytes -------------------------------------------------------------------------------------
+  der_malformed: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badMessageCheck',
+    text: 'the message is not valid DER',
+    cause: 'A structure is truncated, longer than it says, or not in the distinguished encoding.',
+    mend: 'Capture the request and look at it with `openssl asn1parse`; the client or a proxy damaged it.',
+  },
+  der_limit: {
+    kind: 'malformed',
+    http: 413,
+    failInfo: 'badMessageCheck',
+    text: 'the message exceeds a size, depth or count limit',
+    cause: 'The message is larger, deeper or longer than any real client sends.',
+    mend: 'If a real device sends it, raise it as a bug with the captured message.',
+  },
+  pem_malformed: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the text is not PEM',
+    cause: 'A BEGIN or END line, or the base64 between them, is wrong.',
+    mend: 'Check the file that is named in the message.',
+  },
+  name_malformed: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the distinguished name cannot be read',
+    cause: 'A name in the configuration or a profile is not in the RFC 4514 form `CN=…,O=…`.',
+    mend: 'Escape `, + " \\ < > ;` with a backslash and use known attribute names.',
+  },
+  certificate_malformed: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badMessageCheck',
+    text: 'the certificate breaks RFC 5280',
+    cause: 'A certificate in the message or a file cannot be read.',
+    mend: 'Look at it with `openssl x509 -text`.',
+  },
+  csr_malformed: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badMessageCheck',
+    text: 'the certification request breaks RFC 2986',
+    cause: 'The PKCS #10 request cannot be read.',
+    mend: 'Look at it with `openssl req -text`.',
+  },
+  csr_signature: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badMessageCheck',
+    text: 'the certification request is not signed by its own key',
+    cause: 'Proof of possession failed: the signature of the PKCS #10 request does not verify.',
+    mend: 'The client is faulty or the request was changed on its way.',
+  },
+  crl_malformed: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the CRL breaks RFC 5280',
+    cause: 'A certificate revocation list cannot be read.',
+    mend: 'Look at it with `openssl crl -text`.',
+  },
+  cms_malformed: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badMessageCheck',
+    text: 'the CMS message breaks RFC 5652',
+    cause: 'SignedData or EnvelopedData cannot be read.',
+    mend: 'Look at it with `openssl cms -cmsout -print -inform DER`.',
+  },
+  algorithm_unsupported: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badAlg',
+    text: 'an algorithm of the message is not supported',
+    cause: 'The client used an algorithm that is unknown, or one that is refused on purpose (DES, MD5).',
+    mend: 'Let the client use AES-128 and SHA-256; see `GetCACaps`.',
+  },
+  scep_body: {
+    kind: 'malformed',
+    http: 400,
+    text: 'no PKIMessage could be read from the request',
+    cause: 'An empty or undecodable body, or a `message` parameter that is not base64.',
+    mend: 'A proxy may cut long URLs or bodies: allow 40 KB request lines and 2 MiB bodies.',
+  },
+  scep_operation: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the operation parameter is missing or unknown',
+    cause: 'The query has no `operation`, or one that is none of GetCACaps, GetCACert, PKIOperation.',
+    mend: 'Check the SCEP URL in the profile; it must not carry a query of its own.',
+  },
+  scep_signature: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badMessageCheck',
+    text: 'the signature of the PKIMessage does not verify',
+    cause: 'RFC 8894 §3.2: the outer SignedData is not signed by the certificate that it carries.',
+    mend: 'The message was changed on its way, or the client is faulty.',
+  },
+  scep_attributes: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badMessageCheck',
+    text: 'a SCEP attribute is missing or malformed',
+    cause: 'RFC 8894 §3.2.1: transactionID, messageType or a nonce is absent, doubled or of the wrong type.',
+    mend: 'The client is faulty; its own log names the version.',
+  },
+  scep_envelope: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badMessageCheck',
+    text: 'the message could not be opened',
+    cause:
+      'The envelope cannot be decrypted to a PKCS #10 request. The cause is hidden on purpose: telling padding from content errors would make the server a decryption oracle.',
+    mend: 'Most often the client holds an old RA encryption certificate: let it fetch GetCACert again.',
+  },
+  http_malformed: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the request is not valid HTTP',
+    cause: 'The edge could not read the request, or its length could be read in two ways (request smuggling).',
+    mend: 'Nothing for scans of the internet. For a real device, look for a proxy in between that damages requests.',
+  },
+  // --- refused: the policy --------------------------------------------------------------------------------------
+  message_type_unsupported: {
+    kind: 'refused',
+    http: 400,
+    failInfo: 'badRequest',
+    text: 'this message type is not served',
+    cause: 'The PKIMessage is none of the types that this endpoint answers; it never issues.',
+    mend: 'Let the client enrol with PKCSReq.',
+  },
+  certificate_unknown: {
+    kind: 'refused',
+    http: 404,
+    failInfo: 'badCertId',
+    text: 'no certificate matches the identifier',
+    cause: 'GetCert, GetCRL or CertPoll named a certificate or a transaction that is not known.',
+    mend: 'Enrol again.',
+  },
+  operation_unsupported: {
+    kind: 'refused',
+    http: 404,
+    text: 'this operation is not served',
+    cause: 'The SCEP operation exists but is not offered here (it is not in GetCACaps).',
+    mend: 'Nothing, unless a client depends on it.',
+  },
+  path_denied: {
+    kind: 'refused',
+    http: 404,
+    text: 'not found',
+    cause: 'The edge was asked for a method and path outside its allow-list; nothing was forwarded.',
+    mend: 'Admin and CA paths are never published. For a SCEP URL, compare it with `edge.allow`.',
+  },
+  request_too_large: {
+    kind: 'refused',
+    http: 413,
+    text: 'the request is too large',
+    cause: 'The request line or body is larger than the allow-list permits.',
+    mend: 'Raise the size of the matching `edge.allow` rule if a real client needs it.',
+  },
+  challenge_missing: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the request carries no challenge password',
+    cause: 'The PKCS #10 request has no challengePassword attribute.',
+    mend: 'Check that the profile or the client was given a challenge.',
+  },
+  challenge_unknown: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the challenge is not valid',
+    cause: 'No such challenge was given out, or the shared secret is wrong.',
+    mend: 'Make a new challenge with `leafgate challenge create`, or correct the secret in the profile.',
+  },
+  challenge_invalid: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the challenge is not valid',
+    cause:
+      'The validation service could not decrypt, verify or decode the challenge: it is foreign or was changed.',
+    mend: 'Sync the device so that it gets a fresh profile. If it persists, compare tenants.',
+  },
+  challenge_expired: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the challenge has expired',
+    cause: 'More time than the lifetime (60 minutes by default) has passed since the challenge was made.',
+    mend: 'Sync the device; it gets a new challenge. Check both clocks if it happens at once.',
+  },
+  challenge_reused: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the challenge was already used',
+    cause:
+      'A one-time challenge came back with another key or another request. A security event: it may be stolen.',
+    mend: 'Look at both requests in the audit list; revoke the certificate if the first was not the device.',
+  },
+  challenge_foreign: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the challenge belongs to another device or user',
+    cause:
+      'The challenge was made for another device, user or certificate request than the one that used it.',
+    mend: 'A security event unless profiles were copied by hand: find out how the challenge left its device.',
+  },
+  device_unknown: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the device is not enrolled',
+    cause: 'The challenge names a device that is not, or no longer, enrolled in the MDM.',
+    mend: 'Enrol the device again, or remove its SCEP profile.',
+  },
+  profile_not_assigned: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the SCEP profile is no longer assigned to the device',
+    cause: 'ScepProfileNoLongerTargetedToTheClient: the assignment was removed after the challenge was made.',
+    mend: 'Assign the profile again if the device should have it.',
+  },
+  subject_missing: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the request has no subject',
+    cause: 'The template or the profile wants a subject name and the request has none.',
+    mend: 'Correct the subject name format of the profile.',
+  },
+  subject_mismatch: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the subject is not the one that the challenge was made for',
+    cause: 'The subject of the request differs from the profile’s. The comparison is textual.',
+    mend: 'Avoid backslash-escaped characters in the subject name format; then sync the device.',
+  },
+  san_missing: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the request lacks its subject alternative name',
+    cause: 'The profile or the template demands a subject alternative name that the request does not carry.',
+    mend: 'Correct the subject alternative name of the profile; then sync the device.',
+  },
+  san_mismatch: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the subject alternative name is not the one that the challenge was made for',
+    cause:
+      'The request names other identities than the profile gave to the device, or kinds that the template forbids.',
+    mend: 'Correct the profile or the template; if neither is wrong, treat it as a security event.',
+  },
+  eku_mismatch: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the extended key usage is not permitted',
+    cause: 'The request asks for a purpose that the profile or the template does not give.',
+    mend: 'Let profile and template name the same purposes.',
+  },
+  key_usage_mismatch: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the key usage is not permitted',
+    cause: 'The key usage of the request differs from the profile’s or exceeds the template’s.',
+    mend: 'Let profile and template name the same key usage.',
+  },
+  key_size_mismatch: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the key size is not permitted',
+    cause: 'The key is smaller than the template’s minimum, or of another size than the profile says.',
+    mend: 'Set the key size of the profile to at least 2048.',
+  },
+  key_algorithm: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the key algorithm is not permitted',
+    cause: 'The public key is of a kind or curve that the template does not list.',
+    mend: 'Use RSA, or extend `keyAlgorithms` of the template.',
+  },
+  key_weak: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the public key is weak',
+    cause: 'The RSA exponent or modulus is outside what key policy allows.',
+    mend: 'Make a new key with a current library.',
+  },
+  template_denied: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the template is not available here',
+    cause: 'The endpoint or the service identity may not enrol for this template.',
+    mend: 'Correct `template` of the endpoint.',
+  },
+  validator_refused: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the validator refused the request',
+    cause:
+      'The validation service refused with a code that has no row of its own; the audit entry keeps it verbatim.',
+    mend: 'Look the code up in the validation service’s documentation.',
+  },
+  certificate_revoked: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the certificate of this request was revoked',
+    cause: 'The same request was sent again after the certificate that it got was revoked or withheld.',
+    mend: 'Let the device enrol with a new challenge.',
+  },
+  token_refused: {
+    kind: 'refused',
+    http: 401,
+    text: 'not authorised',
+    cause: 'A bearer token, an enrolment token or a client secret is missing, wrong or expired.',
+    mend: 'Make a new one; check the clock.',
+  },
+  // --- unavailable: the world -----------------------------------------------------------------------------------
+  validator_unreachable: {
+    kind: 'unavailable',
+    http: 503,
+    failInfo: 'badRequest',
+    text: 'the request cannot be validated now; try again',
+    cause: 'The validation service (Intune) did not answer in time, or answered with an error of its own.',
+    mend: 'Check the network path, the app registration’s secret and the service’s health.',
+  },
+  notification_failed: {
+    kind: 'unavailable',
+    http: 503,
+    failInfo: 'badRequest',
+    text: 'the request cannot be completed now; try again',
+    cause:
+      'The certificate was made but the validation service did not accept successNotification, so it was withheld and revoked.',
+    mend: 'Nothing if it was a passing fault: the device tries again with a new challenge.',
+  },
+  key_unavailable: {
+    kind: 'unavailable',
+    http: 503,
+    failInfo: 'badRequest',
+    text: 'the request cannot be served now; try again',
+    cause: 'A private key could not be used: its file, token or vault does not answer.',
+    mend: 'Check the key provider named in the log.',
+  },
+  store_unavailable: {
+    kind: 'unavailable',
+    http: 503,
+    failInfo: 'badRequest',
+    text: 'the request cannot be served now; try again',
+    cause: 'The database did not take a durable write.',
+    mend: 'Check the disk: space, permissions, errors.',
+  },
+  enrolment_busy: {
+    kind: 'unavailable',
+    http: 503,
+    failInfo: 'badRequest',
+    text: 'the same request is being served; try again',
+    cause: 'The request arrived again while its first copy was still being worked on.',
+    mend: 'Nothing: the retry gets the same certificate.',
+  },
+  tunnel_unavailable: {
+    kind: 'unavailable',
+    http: 503,
+    text: 'the service is not connected; try again',
+    cause: 'No connector is connected to the edge, or the connector cannot reach the SCEP server.',
+    mend: 'Check that the connector runs and that its certificate is valid.',
+  },
+  tunnel_busy: {
+    kind: 'unavailable',
+    http: 429,
+    text: 'too many requests at once; try again',
+    cause: 'The edge, or every connector that is connected to it, already carries as many requests as it may.',
+    mend: 'Nothing if it passes: devices try again. Else find out why the SCEP server answers slowly.',
+  },
+  tunnel_timeout: {
+    kind: 'unavailable',
+    http: 504,
+    text: 'the service did not answer in time',
+    cause: 'The SCEP server did not answer within the edge’s time limit.',
+    mend: 'Check the server’s log at that time.',
+  },
+  // --- misconfigured: refuses to start ----------------------------------------------------------------------------
+  config_invalid: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the configuration is not valid',
+    cause: 'A key of the configuration file is unknown, missing or has an impossible value.',
+    mend: 'The message names the key and what it takes.',
+  },
+  key_capability: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'a key cannot do what it is configured for',
+    cause:
+      'A key or its certificate is of the wrong kind: an RA key must be RSA, a certificate must match its key.',
+    mend: 'The message names the key and what to use instead.',
+  },
+  key_locked: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'a private key cannot be opened',
+    cause: 'The key file is missing, readable by others, or its passphrase is wrong.',
+    mend: 'Check the file, its mode (0600) and the passphrase reference.',
+  },
+  runtime_unfit: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'this runtime cannot serve SCEP safely',
+    cause: 'The start-up self-test failed: PKCS #1 v1.5 decryption with implicit rejection is missing.',
+    mend: 'Use Node.js 24 or newer with its own OpenSSL 3.2 or newer.',
+  },
+  store_newer: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the database belongs to a newer version',
+    cause: 'The schema version in the database is higher than this program knows.',
+    mend: 'Run the newer version, or restore a backup from before the upgrade.',
+  },
+  listen_failed: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'a listener could not be opened',
+    cause: 'The address is in use, not on this machine, or not permitted.',
+    mend: 'Change the address in the configuration or stop the other program.',
+  },
+  // --- bug: our own invariants --------------------------------------------------------------------------------------
+  lint_failed: {
+    kind: 'bug',
+    http: 500,
+    failInfo: 'badRequest',
+    text: 'the certificate could not be made',
+    cause: 'The certificate to be signed broke a rule; it was not signed.',
+    mend: 'The audit entry names the rule. Correct the template, or raise it as a bug.',
+  },
+  internal: {
+    kind: 'bug',
+    http: 500,
+    failInfo: 'badRequest',
+    text: 'an internal error occurred',
+    cause: 'An invariant of the program broke.',
+    mend: 'Raise it as a bug with the reference and the log lines around it.',
+  },
+} as const satisfies Record<string, ErrorRow>;
+
+/** Every error code, in the order of the table. */
+export type ErrorCode = keyof typeof table;
+
+/** The error table, by code. */
+export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = table;
+
+/**
+ * A broken message or a broken world. `message` is for the log and the administrator; the doors send only
+ * `errorTable[code].text`.
+ */
+export class PkiError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.name = 'PkiError';
+    this.code = code;
+  }
+
+  get kind(): ErrorKind {
+    return errorTable[this.code].kind;
+  }
+}
+
+/** The code of anything that was thrown: its own if it is a `PkiError`, else `internal`. */
+export function errorCodeOf(thrown: unknown): ErrorCode {
+  return thrown instanceof PkiError ? thrown.code : 'internal';
+}

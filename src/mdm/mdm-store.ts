@@ -1,0 +1,738 @@
+/** What the MDM remembers: devices, profiles, and how far each profile has come on each device. */
+import { PkiError } from '../errors.ts';
+import { type Migration, SqliteFile } from '../store/sqlite.ts';
+import type { Profile } from './profiles.ts';
+
+/** The platforms that a device can name itself as. */
+export const platforms = ['windows', 'macOS', 'iOS', 'android', 'linux'] as const;
+
+/** One of `platforms`. */
+export type Platform = (typeof platforms)[number];
+
+/** Life of a device: once `retired` or `wiped` it gets no profile and no certificate, and never comes back as itself. */
+export type DeviceState = 'enrolled' | 'retired' | 'wiped';
+
+/** The person whom a device belongs to. Set by an administrator, never by the device. */
+export interface DeviceUser {
+  /** Object id of the user, a GUID. */
+  readonly userId: string;
+  readonly userPrincipalName: string;
+  readonly userName?: string | undefined;
+  readonly emailAddress?: string | undefined;
+  /** `S-1-5-21-…`, from the directory. */
+  readonly onPremisesSecurityIdentifier?: string | undefined;
+}
+
+/** A device. `deviceName`, `serialNumber` and `platform` are the device's own claims; the rest is the MDM's word. */
+export interface Device {
+  /** GUID, chosen by the MDM when the device joins. */
+  readonly deviceId: string;
+  /** GUID of the device's object in the directory. */
+  readonly azureADDeviceId: string;
+  readonly deviceName: string;
+  readonly serialNumber: string;
+  readonly platform: Platform;
+  readonly enrolledAt: Date;
+  readonly lastSyncAt?: Date;
+  readonly state: DeviceState;
+  readonly user?: DeviceUser;
+}
+
+/** A profile as it is stored. */
+export interface ProfileRecord {
+  readonly profile: Profile;
+  /** Grows by one with each change that makes the device's certificate out of date. */
+  readonly version: number;
+  readonly updatedAt: Date;
+}
+
+/** A challenge that was given out. The challenge itself is not kept, only its SHA-256. */
+export interface ChallengeRecord {
+  readonly challengeId: string;
+  readonly certificateRequestId: string;
+  readonly deviceId: string;
+  readonly profileId: string;
+  readonly profileVersion: number;
+  /** SHA-256 of the challenge's text, lower-case hexadecimal. */
+  readonly challengeHash: string;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+}
+
+/**
+ * How far a profile has come on a device: Intune's own words (Graph `managedDeviceCertificateState.issuanceState`).
+ *
+ * The MDM itself sets `challengeIssued`, `challengeIssueFailed`, `challengeValidation…`, `issued`, `issueFailed` and
+ * `removedFromCollection`; the device reports those of `deviceReportedStates`.
+ */
+export const issuanceStates = [
+  'unknown',
+  'challengeIssued',
+  'challengeIssueFailed',
+  'requestCreationFailed',
+  'requestSubmitFailed',
+  'challengeValidationSucceeded',
+  'challengeValidationFailed',
+  'issueFailed',
+  'issuePending',
+  'issued',
+  'responseProcessingFailed',
+  'responsePending',
+  'enrollmentSucceeded',
+  'enrollmentNotNeeded',
+  'revoked',
+  'removedFromCollection',
+  'renewVerified',
+  'installFailed',
+  'installed',
+  'deleteFailed',
+  'deleted',
+  'renewalRequested',
+  'requested',
+] as const;
+
+/** One of `issuanceStates`. */
+export type IssuanceState = (typeof issuanceStates)[number];
+
+/** The states that only the device can know; it may report no other. */
+export const deviceReportedStates = [
+  'requestCreationFailed',
+  'requestSubmitFailed',
+  'responseProcessingFailed',
+  'responsePending',
+  'enrollmentSucceeded',
+  'enrollmentNotNeeded',
+  'installFailed',
+  'installed',
+  'deleteFailed',
+  'deleted',
+  'renewalRequested',
+  'requested',
+] as const satisfies readonly IssuanceState[];
+
+/** What is known of one profile on one device. */
+export interface ProfileState {
+  readonly deviceId: string;
+  readonly profileId: string;
+  readonly issuanceState: IssuanceState;
+  /** SHA-1 of the certificate, upper-case hexadecimal, as Intune shows it. */
+  readonly thumbprint?: string;
+  /** Upper-case hexadecimal. */
+  readonly serialNumber?: string;
+  readonly notAfter?: Date;
+  /** HRESULT or the device's own number; absent while all is well. */
+  readonly errorCode?: number;
+  /** Number of the event in the device's event log. */
+  readonly eventId?: number;
+  readonly updatedAt: Date;
+}
+
+/** What changes in a `ProfileState`. An absent certificate field keeps its value; an absent `errorCode` clears it. */
+export interface ProfileStateChange {
+  readonly deviceId: string;
+  readonly profileId: string;
+  readonly issuanceState: IssuanceState;
+  readonly thumbprint?: string | undefined;
+  readonly serialNumber?: string | undefined;
+  readonly notAfter?: Date | undefined;
+  readonly errorCode?: number | undefined;
+  readonly eventId?: number | undefined;
+  readonly at: Date;
+}
+
+/** A successNotification, field by field as it came (Intune's names). */
+export interface SuccessNotification {
+  readonly transactionId: string;
+  readonly certificateThumbprint: string;
+  readonly certificateSerialNumber: string;
+  readonly certificateExpirationDateUtc: string;
+  readonly issuingCertificateAuthority: string;
+  readonly callerInfo: string;
+  readonly caConfiguration: string | null;
+  readonly certificateAuthority: string | null;
+}
+
+/** A failureNotification, field by field as it came (Intune's names). */
+export interface FailureNotification {
+  readonly transactionId: string;
+  readonly hResult: number;
+  readonly errorDescription: string;
+  readonly callerInfo: string;
+}
+
+/** A notification that was taken. */
+export type NotificationRecord = {
+  readonly deviceId: string;
+  readonly profileId: string;
+  /** SHA-256 of the DER of the certification request, lower-case hexadecimal. */
+  readonly requestHash: string;
+  readonly receivedAt: Date;
+} & (
+  | { readonly kind: 'success'; readonly notification: SuccessNotification }
+  | { readonly kind: 'failure'; readonly notification: FailureNotification }
+);
+
+/** What validateRequest accepted: this request, with this challenge. */
+export interface ValidationRecord {
+  readonly challengeId: string;
+  readonly transactionId: string;
+  /** As in `NotificationRecord`. */
+  readonly requestHash: string;
+  readonly at: Date;
+}
+
+/** Challenges are forgotten a day after they expire: late notifications find them, the file does not grow. */
+const CHALLENGE_KEPT_MS = 24 * 60 * 60 * 1000;
+
+const migrations: readonly Migration[] = [
+  {
+    name: 'devices, profiles, challenges, notifications',
+    sql: `
+      CREATE TABLE enrolmentToken (
+        tokenHash TEXT PRIMARY KEY,
+        createdAt TEXT NOT NULL,
+        expiresAt TEXT NOT NULL,
+        usesLeft INTEGER NOT NULL CHECK (usesLeft >= 0),
+        user TEXT
+      ) STRICT;
+      CREATE TABLE device (
+        deviceId TEXT PRIMARY KEY,
+        azureADDeviceId TEXT NOT NULL UNIQUE,
+        deviceName TEXT NOT NULL,
+        serialNumber TEXT NOT NULL,
+        platform TEXT NOT NULL,
+        enrolledAt TEXT NOT NULL,
+        lastSyncAt TEXT,
+        state TEXT NOT NULL CHECK (state IN ('enrolled', 'retired', 'wiped')),
+        user TEXT,
+        tokenHash TEXT NOT NULL UNIQUE
+      ) STRICT;
+      CREATE TABLE profile (
+        profileId TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        updatedAt TEXT NOT NULL
+      ) STRICT;
+      CREATE TABLE exclusion (
+        profileId TEXT NOT NULL REFERENCES profile ON DELETE CASCADE,
+        deviceId TEXT NOT NULL REFERENCES device ON DELETE CASCADE,
+        PRIMARY KEY (profileId, deviceId)
+      ) STRICT;
+      CREATE TABLE challenge (
+        challengeId TEXT PRIMARY KEY,
+        certificateRequestId TEXT NOT NULL UNIQUE,
+        deviceId TEXT NOT NULL REFERENCES device ON DELETE CASCADE,
+        profileId TEXT NOT NULL,
+        profileVersion INTEGER NOT NULL,
+        challengeHash TEXT NOT NULL,
+        createdAt TEXT NOT NULL,
+        expiresAt TEXT NOT NULL
+      ) STRICT;
+      CREATE INDEX challengeByExpiry ON challenge (expiresAt);
+      CREATE TABLE validation (
+        challengeId TEXT NOT NULL REFERENCES challenge ON DELETE CASCADE,
+        transactionId TEXT NOT NULL,
+        requestHash TEXT NOT NULL,
+        validatedAt TEXT NOT NULL,
+        PRIMARY KEY (challengeId, transactionId, requestHash)
+      ) STRICT;
+      CREATE TABLE notification (
+        number INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL CHECK (kind IN ('success', 'failure')),
+        deviceId TEXT NOT NULL,
+        profileId TEXT NOT NULL,
+        requestHash TEXT NOT NULL,
+        body TEXT NOT NULL,
+        receivedAt TEXT NOT NULL,
+        UNIQUE (kind, requestHash, body)
+      ) STRICT;
+      CREATE INDEX notificationByDevice ON notification (deviceId);
+      CREATE TABLE profileState (
+        deviceId TEXT NOT NULL REFERENCES device ON DELETE CASCADE,
+        profileId TEXT NOT NULL,
+        issuanceState TEXT NOT NULL,
+        thumbprint TEXT,
+        serialNumber TEXT,
+        notAfter TEXT,
+        errorCode INTEGER,
+        eventId INTEGER,
+        updatedAt TEXT NOT NULL,
+        PRIMARY KEY (deviceId, profileId)
+      ) STRICT;
+    `,
+  },
+];
+
+interface DeviceRow {
+  readonly deviceId: string;
+  readonly azureADDeviceId: string;
+  readonly deviceName: string;
+  readonly serialNumber: string;
+  readonly platform: Platform;
+  readonly enrolledAt: string;
+  readonly lastSyncAt: string | null;
+  readonly state: DeviceState;
+  readonly user: string | null;
+}
+
+interface ProfileRow {
+  readonly version: number;
+  readonly body: string;
+  readonly updatedAt: string;
+}
+
+interface ProfileStateRow {
+  readonly deviceId: string;
+  readonly profileId: string;
+  readonly issuanceState: IssuanceState;
+  readonly thumbprint: string | null;
+  readonly serialNumber: string | null;
+  readonly notAfter: string | null;
+  readonly errorCode: number | null;
+  readonly eventId: number | null;
+  readonly updatedAt: string;
+}
+
+const DEVICE_COLUMNS =
+  'deviceId, azureADDeviceId, deviceName, serialNumber, platform, enrolledAt, lastSyncAt, state, user';
+
+/**
+ * The MDM's own SQLite file.
+ *
+ * Every writing method resolves when its write is durable, and is one transaction. Absent is `undefined`, never an
+ * error. A failed write throws PkiError `store_unavailable`.
+ *
+ * Trust: who can write this file can enrol devices and change profiles, and so obtain any certificate that a profile
+ * names. No token and no challenge is in it, only their hashes.
+ */
+export class MdmStore {
+  readonly #file: SqliteFile;
+
+  private constructor(file: SqliteFile) {
+    this.#file = file;
+  }
+
+  /**
+   * Opens (and creates) the file.
+   *
+   * @throws PkiError as `SqliteFile.open`.
+   */
+  static open(path: string): MdmStore {
+    return new MdmStore(SqliteFile.open(path, migrations));
+  }
+
+  /** Closes the file; what was promised is written. */
+  close(): void {
+    this.#file.close();
+  }
+
+  // --- devices --------------------------------------------------------------------------------------------------
+
+  /** Records an enrolment token by its hash. `user` becomes the user of each device that joins with it. */
+  createEnrolmentToken(token: {
+    readonly tokenHash: string;
+    readonly createdAt: Date;
+    readonly expiresAt: Date;
+    readonly usesLeft: number;
+    readonly user?: DeviceUser | undefined;
+  }): Promise<void> {
+    return this.#write(
+      'INSERT INTO enrolmentToken (tokenHash, createdAt, expiresAt, usesLeft, user) VALUES (?, ?, ?, ?, ?)',
+      token.tokenHash,
+      token.createdAt.toISOString(),
+      token.expiresAt.toISOString(),
+      token.usesLeft,
+      token.user === undefined ? null : JSON.stringify(token.user),
+    );
+  }
+
+  /**
+   * Takes one use of the enrolment token and records the device, both or neither. `false` means that the token is
+   * unknown, expired or used up. A token with n uses lets exactly n devices in.
+   */
+  consumeEnrolmentToken(enrolment: {
+    readonly tokenHash: string;
+    readonly device: Omit<Device, 'user' | 'lastSyncAt'>;
+    readonly deviceTokenHash: string;
+  }): Promise<boolean> {
+    const { device } = enrolment;
+    const at = device.enrolledAt.toISOString();
+    return this.#file.commit(() => {
+      const taken = this.#file.run(
+        'UPDATE enrolmentToken SET usesLeft = usesLeft - 1 WHERE tokenHash = ? AND usesLeft > 0 AND expiresAt > ?',
+        enrolment.tokenHash,
+        at,
+      );
+      if (taken === 0) return false;
+      this.#file.run(
+        `INSERT INTO device (deviceId, azureADDeviceId, deviceName, serialNumber, platform, enrolledAt, state, user,
+           tokenHash)
+         SELECT ?, ?, ?, ?, ?, ?, ?, user, ? FROM enrolmentToken WHERE tokenHash = ?`,
+        device.deviceId,
+        device.azureADDeviceId,
+        device.deviceName,
+        device.serialNumber,
+        device.platform,
+        at,
+        device.state,
+        enrolment.deviceTokenHash,
+        enrolment.tokenHash,
+      );
+      return true;
+    });
+  }
+
+  device(deviceId: string): Device | undefined {
+    return deviceOf(
+      this.#file.first<DeviceRow>(`SELECT ${DEVICE_COLUMNS} FROM device WHERE deviceId = ?`, deviceId),
+    );
+  }
+
+  /** The device that holds the token of this hash, in whatever state it is. */
+  deviceByToken(tokenHash: string): Device | undefined {
+    return deviceOf(
+      this.#file.first<DeviceRow>(`SELECT ${DEVICE_COLUMNS} FROM device WHERE tokenHash = ?`, tokenHash),
+    );
+  }
+
+  /** Devices by time of joining; `after` is the deviceId of the last one of the page before. */
+  devices(page: { readonly limit: number; readonly after?: string | undefined }): Device[] {
+    return this.#file
+      .all<DeviceRow>(
+        `SELECT ${DEVICE_COLUMNS} FROM device
+          WHERE ?1 IS NULL
+             OR (enrolledAt, deviceId) > (SELECT enrolledAt, deviceId FROM device WHERE deviceId = ?1)
+          ORDER BY enrolledAt, deviceId LIMIT ?2`,
+        page.after ?? null,
+        page.limit,
+      )
+      .map(deviceFrom);
+  }
+
+  /** `false` if there is no such device. A device that was retired or wiped is not enrolled again. */
+  async setDeviceState(deviceId: string, state: DeviceState): Promise<boolean> {
+    const changed = await this.#change(
+      `UPDATE device SET state = ?1 WHERE deviceId = ?2 AND (?1 <> 'enrolled' OR state = 'enrolled')`,
+      state,
+      deviceId,
+    );
+    return changed > 0;
+  }
+
+  /** `false` if there is no such device. `undefined` takes the user away. */
+  async setDeviceUser(deviceId: string, user: DeviceUser | undefined): Promise<boolean> {
+    const changed = await this.#change(
+      'UPDATE device SET user = ? WHERE deviceId = ?',
+      user === undefined ? null : JSON.stringify(user),
+      deviceId,
+    );
+    return changed > 0;
+  }
+
+  recordSync(deviceId: string, at: Date): Promise<void> {
+    return this.#write('UPDATE device SET lastSyncAt = ? WHERE deviceId = ?', at.toISOString(), deviceId);
+  }
+
+  // --- profiles -------------------------------------------------------------------------------------------------
+
+  /** Stores the profile under its `profileId`, over what is there. */
+  putProfile(record: ProfileRecord): Promise<void> {
+    return this.#write(
+      `INSERT INTO profile (profileId, version, body, updatedAt) VALUES (?, ?, ?, ?)
+       ON CONFLICT (profileId) DO UPDATE SET version = excluded.version, body = excluded.body,
+         updatedAt = excluded.updatedAt`,
+      record.profile.profileId,
+      record.version,
+      JSON.stringify(record.profile),
+      record.updatedAt.toISOString(),
+    );
+  }
+
+  /** `false` if there is no such profile. Its exclusions go with it. */
+  async deleteProfile(profileId: string): Promise<boolean> {
+    return (await this.#change('DELETE FROM profile WHERE profileId = ?', profileId)) > 0;
+  }
+
+  profile(profileId: string): ProfileRecord | undefined {
+    const row = this.#file.first<ProfileRow>(
+      'SELECT version, body, updatedAt FROM profile WHERE profileId = ?',
+      profileId,
+    );
+    return row === undefined ? undefined : profileFrom(row);
+  }
+
+  /** All profiles, by profileId. */
+  profiles(): ProfileRecord[] {
+    return this.#file
+      .all<ProfileRow>('SELECT version, body, updatedAt FROM profile ORDER BY profileId')
+      .map(profileFrom);
+  }
+
+  /** The profiles that target the device: all but those that exclude it. By profileId. */
+  profilesOf(deviceId: string): ProfileRecord[] {
+    return this.#file
+      .all<ProfileRow>(
+        `SELECT version, body, updatedAt FROM profile
+          WHERE profileId NOT IN (SELECT profileId FROM exclusion WHERE deviceId = ?) ORDER BY profileId`,
+        deviceId,
+      )
+      .map(profileFrom);
+  }
+
+  /** Whether the profile exists and targets the device. */
+  isTargeted(profileId: string, deviceId: string): boolean {
+    return (
+      this.#file.first(
+        `SELECT 1 FROM profile WHERE profileId = ?1
+            AND NOT EXISTS (SELECT 1 FROM exclusion WHERE profileId = ?1 AND deviceId = ?2)`,
+        profileId,
+        deviceId,
+      ) !== undefined
+    );
+  }
+
+  /**
+   * Takes the device out of the profile's assignment, or back in.
+   *
+   * @throws PkiError `store_unavailable` if profile or device is unknown.
+   */
+  setExclusion(exclusion: {
+    readonly profileId: string;
+    readonly deviceId: string;
+    readonly assignment: 'excluded' | 'included';
+  }): Promise<void> {
+    const sql =
+      exclusion.assignment === 'excluded'
+        ? 'INSERT INTO exclusion (profileId, deviceId) VALUES (?, ?) ON CONFLICT DO NOTHING'
+        : 'DELETE FROM exclusion WHERE profileId = ? AND deviceId = ?';
+    return this.#write(sql, exclusion.profileId, exclusion.deviceId);
+  }
+
+  // --- challenges -----------------------------------------------------------------------------------------------
+
+  /** Records that a challenge was given out, as the new state of its profile; forgets those that expired a day ago. */
+  recordChallenge(challenge: ChallengeRecord): Promise<void> {
+    return this.#file.commit(() => {
+      this.#file.run(
+        'DELETE FROM challenge WHERE expiresAt < ?',
+        new Date(challenge.createdAt.getTime() - CHALLENGE_KEPT_MS).toISOString(),
+      );
+      this.#file.run(
+        `INSERT INTO challenge (challengeId, certificateRequestId, deviceId, profileId, profileVersion, challengeHash,
+           createdAt, expiresAt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+        challenge.challengeId,
+        challenge.certificateRequestId,
+        challenge.deviceId,
+        challenge.profileId,
+        challenge.profileVersion,
+        challenge.challengeHash,
+        challenge.createdAt.toISOString(),
+        challenge.expiresAt.toISOString(),
+      );
+      this.#putState({
+        deviceId: challenge.deviceId,
+        profileId: challenge.profileId,
+        issuanceState: 'challengeIssued',
+        at: challenge.createdAt,
+      });
+    });
+  }
+
+  challenge(challengeId: string): ChallengeRecord | undefined {
+    const row = this.#file.first<
+      Omit<ChallengeRecord, 'createdAt' | 'expiresAt'> & {
+        readonly createdAt: string;
+        readonly expiresAt: string;
+      }
+    >('SELECT * FROM challenge WHERE challengeId = ?', challengeId);
+    if (row === undefined) return undefined;
+    return { ...row, createdAt: new Date(row.createdAt), expiresAt: new Date(row.expiresAt) };
+  }
+
+  /** Records that validateRequest said yes; once, however often it is asked. */
+  recordValidation(validation: ValidationRecord): Promise<void> {
+    return this.#file.commit(() => {
+      const { deviceId, profileId } = this.#challengeOwner(validation.challengeId);
+      const added = this.#file.run(
+        `INSERT INTO validation (challengeId, transactionId, requestHash, validatedAt) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO NOTHING`,
+        validation.challengeId,
+        validation.transactionId,
+        validation.requestHash,
+        validation.at.toISOString(),
+      );
+      if (added === 0) return;
+      this.#putState({
+        deviceId,
+        profileId,
+        issuanceState: 'challengeValidationSucceeded',
+        at: validation.at,
+      });
+    });
+  }
+
+  /** Whether validateRequest has said yes to this very request. */
+  isValidated(validation: Omit<ValidationRecord, 'at'>): boolean {
+    return (
+      this.#file.first(
+        'SELECT 1 FROM validation WHERE challengeId = ? AND transactionId = ? AND requestHash = ?',
+        validation.challengeId,
+        validation.transactionId,
+        validation.requestHash,
+      ) !== undefined
+    );
+  }
+
+  // --- states ---------------------------------------------------------------------------------------------------
+
+  /**
+   * Records a notification and the state that follows from it. The same notification again changes nothing and is no
+   * error: who lost the answer may ask again.
+   */
+  recordNotification(notification: NotificationRecord, change: ProfileStateChange): Promise<void> {
+    return this.#file.commit(() => {
+      const added = this.#file.run(
+        `INSERT INTO notification (kind, deviceId, profileId, requestHash, body, receivedAt) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING`,
+        notification.kind,
+        notification.deviceId,
+        notification.profileId,
+        notification.requestHash,
+        JSON.stringify(notification.notification),
+        notification.receivedAt.toISOString(),
+      );
+      if (added > 0) this.#putState(change);
+    });
+  }
+
+  /** Notifications, newest first; `deviceId` absent means those of all devices. */
+  notifications(filter: {
+    readonly deviceId?: string | undefined;
+    readonly limit: number;
+  }): NotificationRecord[] {
+    return this.#file
+      .all<{
+        readonly kind: 'success' | 'failure';
+        readonly deviceId: string;
+        readonly profileId: string;
+        readonly requestHash: string;
+        readonly body: string;
+        readonly receivedAt: string;
+      }>(
+        `SELECT kind, deviceId, profileId, requestHash, body, receivedAt FROM notification
+          WHERE ?1 IS NULL OR deviceId = ?1 ORDER BY number DESC LIMIT ?2`,
+        filter.deviceId ?? null,
+        filter.limit,
+      )
+      .map(
+        (row) =>
+          ({
+            kind: row.kind,
+            deviceId: row.deviceId,
+            profileId: row.profileId,
+            requestHash: row.requestHash,
+            notification: JSON.parse(row.body),
+            receivedAt: new Date(row.receivedAt),
+          }) as NotificationRecord,
+      );
+  }
+
+  /** Records how far a profile has come on a device. */
+  recordProfileState(change: ProfileStateChange): Promise<void> {
+    return this.#file.commit(() => this.#putState(change));
+  }
+
+  /** States by device and profile; `deviceId` absent means those of all devices. */
+  profileStates(filter: { readonly deviceId?: string | undefined; readonly limit: number }): ProfileState[] {
+    return this.#file
+      .all<ProfileStateRow>(
+        `SELECT deviceId, profileId, issuanceState, thumbprint, serialNumber, notAfter, errorCode, eventId, updatedAt
+           FROM profileState WHERE ?1 IS NULL OR deviceId = ?1 ORDER BY deviceId, profileId LIMIT ?2`,
+        filter.deviceId ?? null,
+        filter.limit,
+      )
+      .map(profileStateFrom);
+  }
+
+  #putState(change: ProfileStateChange): void {
+    this.#file.run(
+      `INSERT INTO profileState (deviceId, profileId, issuanceState, thumbprint, serialNumber, notAfter, errorCode,
+         eventId, updatedAt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (deviceId, profileId) DO UPDATE SET issuanceState = excluded.issuanceState,
+         thumbprint = coalesce(excluded.thumbprint, thumbprint),
+         serialNumber = coalesce(excluded.serialNumber, serialNumber),
+         notAfter = coalesce(excluded.notAfter, notAfter),
+         errorCode = excluded.errorCode, eventId = coalesce(excluded.eventId, eventId),
+         updatedAt = excluded.updatedAt`,
+      change.deviceId,
+      change.profileId,
+      change.issuanceState,
+      change.thumbprint ?? null,
+      change.serialNumber ?? null,
+      change.notAfter?.toISOString() ?? null,
+      change.errorCode ?? null,
+      change.eventId ?? null,
+      change.at.toISOString(),
+    );
+  }
+
+  #challengeOwner(challengeId: string): { readonly deviceId: string; readonly profileId: string } {
+    const owner = this.#file.first<{ readonly deviceId: string; readonly profileId: string }>(
+      'SELECT deviceId, profileId FROM challenge WHERE challengeId = ?',
+      challengeId,
+    );
+    if (owner === undefined) throw new PkiError('internal', 'a validation names a challenge that is not stored');
+    return owner;
+  }
+
+  async #write(sql: string, ...parameters: Parameters<SqliteFile['run']> extends [string, ...infer P] ? P : never) {
+    await this.#change(sql, ...parameters);
+  }
+
+  #change(
+    sql: string,
+    ...parameters: Parameters<SqliteFile['run']> extends [string, ...infer P] ? P : never
+  ): Promise<number> {
+    return this.#file.commit(() => this.#file.run(sql, ...parameters));
+  }
+}
+
+function deviceOf(row: DeviceRow | undefined): Device | undefined {
+  return row === undefined ? undefined : deviceFrom(row);
+}
+
+function deviceFrom(row: DeviceRow): Device {
+  return {
+    deviceId: row.deviceId,
+    azureADDeviceId: row.azureADDeviceId,
+    deviceName: row.deviceName,
+    serialNumber: row.serialNumber,
+    platform: row.platform,
+    enrolledAt: new Date(row.enrolledAt),
+    state: row.state,
+    ...(row.lastSyncAt === null ? {} : { lastSyncAt: new Date(row.lastSyncAt) }),
+    ...(row.user === null ? {} : { user: JSON.parse(row.user) as DeviceUser }),
+  };
+}
+
+function profileFrom(row: ProfileRow): ProfileRecord {
+  return {
+    profile: JSON.parse(row.body) as Profile,
+    version: row.version,
+    updatedAt: new Date(row.updatedAt),
+  };
+}
+
+function profileStateFrom(row: ProfileStateRow): ProfileState {
+  return {
+    deviceId: row.deviceId,
+    profileId: row.profileId,
+    issuanceState: row.issuanceState,
+    updatedAt: new Date(row.updatedAt),
+    ...(row.thumbprint === null ? {} : { thumbprint: row.thumbprint }),
+    ...(row.serialNumber === null ? {} : { serialNumber: row.serialNumber }),
+    ...(row.notAfter === null ? {} : { notAfter: new Date(row.notAfter) }),
+    ...(row.errorCode === null ? {} : { errorCode: row.errorCode }),
+    ...(row.eventId === null ? {} : { eventId: row.eventId }),
+  };
+}

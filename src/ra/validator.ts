@@ -1,0 +1,44 @@
+/** What a validator is asked, and what it may say. */
+import type { Certificate, CertificationRequest } from '../codec/index.ts';
+import type { ErrorCode } from '../errors.ts';
+
+/** A device's wish for a certificate, as a door hands it to the RA. */
+export interface EnrolmentRequest {
+  /** Name of the endpoint in the configuration that the request came in by. */
+  readonly endpoint: string;
+  /** RFC 8894 §3.2.1.1; chosen by the client, so no proof of anything. */
+  readonly transactionID: string;
+  /** Parsed; its signature (proof of possession) is verified. What it says about itself is the client's claim. */
+  readonly csr: CertificationRequest;
+  /** The challengePassword of `csr`; a secret: it goes into no log. */
+  readonly challengePassword: string;
+  /** Where it came from, for the log only: never a ground for a decision. */
+  readonly source: string;
+  readonly receivedAt: Date;
+}
+
+/**
+ * The answer of a validator. Only `accept` lets a request go on.
+ *
+ * `device` is what the validator knows the device by, if it says so. `detail` goes into the audit list and never onto
+ * the wire: it may carry the validation service's own code verbatim, and no secret.
+ */
+export type Verdict =
+  | { readonly verdict: 'accept'; readonly device?: string }
+  | { readonly verdict: 'refuse'; readonly code: ErrorCode; readonly detail: string }
+  | { readonly verdict: 'unreachable'; readonly detail: string };
+
+/** Says whether a request may have a certificate. A validator never throws: what it cannot find out is `unreachable`. */
+export interface Validator {
+  readonly name: string;
+  /** `single`: one challenge serves one key. `shared`: a secret that many use. */
+  readonly challengeUse: 'single' | 'shared';
+  validate(request: EnrolmentRequest): Promise<Verdict>;
+  /** Before the certificate is delivered; anything but `accept` withholds it. */
+  notifySuccess?(request: EnrolmentRequest, certificate: Certificate): Promise<Verdict>;
+  /** Tells that no certificate was made. A failure of the call itself is logged and otherwise without effect. */
+  notifyFailure?(
+    request: EnrolmentRequest,
+    failure: { readonly hResult: number; readonly description: string },
+  ): Promise<void>;
+}

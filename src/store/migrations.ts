@@ -1,0 +1,122 @@
+/**
+ * The schema of the PKI database as steps that are only ever added to: a step that was released is never edited.
+ *
+ * Two rules keep a store of ten million certificates quick. An index whose keys are random (a serial, a hash) costs a
+ * page of its own for every row, so there are only the ones that uniqueness needs. And what is large (DER) lies apart
+ * from what is searched. Times are milliseconds since 1970 UTC.
+ */
+import type { Migration } from './sqlite.ts';
+
+/** The steps, in order. */
+export const pkiMigrations: readonly Migration[] = [
+  {
+    name: 'audit log',
+    sql: `
+      CREATE TABLE audit_entry (
+        number    INTEGER PRIMARY KEY,
+        at        INTEGER NOT NULL,
+        event     TEXT NOT NULL,
+        actor     TEXT NOT NULL,
+        reference TEXT NOT NULL,
+        code      TEXT NOT NULL,
+        text      TEXT NOT NULL,
+        detail    TEXT NOT NULL -- JSON
+      ) STRICT;
+      CREATE INDEX audit_entry_event ON audit_entry (event);
+      CREATE INDEX audit_entry_reference ON audit_entry (reference) WHERE reference <> '';
+      CREATE TRIGGER audit_entry_is_kept BEFORE DELETE ON audit_entry
+        BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+      CREATE TRIGGER audit_entry_is_final BEFORE UPDATE ON audit_entry
+        BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+    `,
+  },
+  {
+    name: 'certificates',
+    sql: `
+      CREATE TABLE certificate (
+        id               INTEGER PRIMARY KEY,
+        issuer           TEXT NOT NULL,
+        serialNumber     TEXT NOT NULL,
+        requestID        TEXT NOT NULL,
+        status           TEXT NOT NULL CHECK (status IN ('intent', 'issued', 'revoked', 'abandoned')),
+        template         TEXT NOT NULL,
+        subject          TEXT NOT NULL,
+        subjectAltName   TEXT NOT NULL,
+        requester        TEXT NOT NULL,
+        device           TEXT NOT NULL,
+        publicKeyHash    TEXT NOT NULL,
+        notBefore        INTEGER NOT NULL,
+        notAfter         INTEGER NOT NULL,
+        reservedAt       INTEGER NOT NULL,
+        revokedAt        INTEGER,
+        revocationReason TEXT
+      ) STRICT;
+      CREATE UNIQUE INDEX certificate_serialNumber ON certificate (issuer, serialNumber);
+      CREATE UNIQUE INDEX certificate_requestID ON certificate (requestID) WHERE status <> 'abandoned';
+      CREATE INDEX certificate_device ON certificate (device) WHERE device <> '';
+      -- Holds all that a CRL needs, in its order, so that making one reads nothing else.
+      CREATE INDEX certificate_revoked
+        ON certificate (issuer, serialNumber, notAfter, revokedAt, revocationReason) WHERE revokedAt IS NOT NULL;
+
+      -- What is about to be signed. A row goes when its certificate is recorded and stays when it is abandoned.
+      CREATE TABLE certificate_intent (
+        certificateID  INTEGER PRIMARY KEY,
+        owner          TEXT NOT NULL,
+        tbsCertificate BLOB NOT NULL
+      ) STRICT;
+
+      CREATE TABLE certificate_body (
+        certificateID INTEGER PRIMARY KEY,
+        thumbprint    TEXT NOT NULL,
+        certificate   BLOB NOT NULL -- DER
+      ) STRICT;
+    `,
+  },
+  {
+    name: 'CRLs',
+    sql: `
+      CREATE TABLE issuer_counter (
+        issuer          TEXT PRIMARY KEY,
+        crlNumber       INTEGER NOT NULL DEFAULT 0,
+        revocationCount INTEGER NOT NULL DEFAULT 0
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE crl (
+        issuer     TEXT PRIMARY KEY,
+        crlNumber  INTEGER NOT NULL,
+        thisUpdate INTEGER NOT NULL,
+        nextUpdate INTEGER NOT NULL,
+        crl        BLOB NOT NULL -- DER
+      ) STRICT;
+    `,
+  },
+  {
+    name: 'enrolments and challenges',
+    sql: `
+      CREATE TABLE enrolment (
+        id            INTEGER PRIMARY KEY,
+        requestID     TEXT NOT NULL,
+        endpoint      TEXT NOT NULL,
+        replayKey     TEXT NOT NULL,
+        transactionID TEXT NOT NULL,
+        publicKeyHash TEXT NOT NULL,
+        requestHash   TEXT NOT NULL,
+        device        TEXT NOT NULL,
+        acceptedAt    INTEGER NOT NULL,
+        owner         TEXT NOT NULL,
+        notifiedAt    INTEGER
+      ) STRICT;
+      CREATE UNIQUE INDEX enrolment_replayKey ON enrolment (endpoint, replayKey);
+      CREATE UNIQUE INDEX enrolment_requestID ON enrolment (requestID);
+
+      CREATE TABLE challenge (
+        challengeHash TEXT PRIMARY KEY,
+        endpoint      TEXT NOT NULL,
+        expiresAt     INTEGER NOT NULL,
+        pinned        TEXT NOT NULL, -- JSON
+        device        TEXT NOT NULL,
+        createdAt     INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+    `,
+  },
+];
