@@ -15,7 +15,6 @@ import {
   type CipherName,
   cipherOf,
   ciphers,
-  type Digest,
   type DigestName,
   digestOf,
   digests,
@@ -62,7 +61,8 @@ export type CertificateIdentifier =
 /** SignerInfo (§5.3). */
 export interface SignerInfo {
   readonly sid: CertificateIdentifier;
-  readonly digest: Digest;
+  /** As it came: it may be one that is refused when the signature is checked. */
+  readonly digestAlgorithm: AlgorithmIdentifier;
   readonly signatureAlgorithm: AlgorithmIdentifier;
   /** The signed attributes; absent if the signature is directly over the content. */
   readonly signedAttrs?: {
@@ -156,7 +156,7 @@ function readSignedData(reader: DerReader): SignedData {
 function readSignerInfo(reader: DerReader): SignerInfo {
   reader.smallInteger();
   const sid = readIdentifier(reader);
-  const digest = digestOf(readAlgorithmIdentifier(reader));
+  const digestAlgorithm = readAlgorithmIdentifier(reader);
   const signedAttrs = reader.optional(contextConstructed(0));
   const signatureAlgorithm = readAlgorithmIdentifier(reader);
   const signature = reader.octetString();
@@ -164,7 +164,7 @@ function readSignerInfo(reader: DerReader): SignerInfo {
   reader.end();
   return {
     sid,
-    digest,
+    digestAlgorithm,
     ...(signedAttrs === undefined
       ? {}
       : {
@@ -243,7 +243,8 @@ export function verifySigner(
   signerInfo: SignerInfo,
   certificate: Certificate,
 ): boolean {
-  const algorithm = signerAlgorithmOf(signerInfo.signatureAlgorithm, signerInfo.digest);
+  const digestAlgorithm = digestOf(signerInfo.digestAlgorithm);
+  const algorithm = signerAlgorithmOf(signerInfo.signatureAlgorithm, digestAlgorithm);
   const key = publicKeyOf(certificate.spki);
   const content = signedData.content ?? Uint8Array.of();
   if (signerInfo.signedAttrs === undefined) {
@@ -256,7 +257,7 @@ export function verifySigner(
   const messageDigest = signedAttributeOf(signerInfo, oid.messageDigest);
   if (contentType === undefined || messageDigest === undefined) return false;
   if (!sameOctets(contentType, objectIdentifier(signedData.contentType))) return false;
-  const digest = createHash(signerInfo.digest.name).update(content).digest();
+  const digest = createHash(digestAlgorithm.name).update(content).digest();
   if (!sameOctets(messageDigest, octetString(digest))) return false;
   return verifySignature(algorithm, key, signerInfo.signedAttrs.toBeSigned, signerInfo.signature);
 }

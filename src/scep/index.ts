@@ -1,0 +1,6 @@
+/** RFC 8894 as pure functions, for server and client: no I/O, no clock, and nonces come as arguments. */
+export * from './capabilities.ts';
+export * from './client.ts';
+export * from './message.ts';
+export * from './server.ts';
+export * from './transport.ts';

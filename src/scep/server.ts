@@ -1,0 +1,208 @@
+/** The server's half of RFC 8894: from the octets of a PKIMessage to a request, and from an outcome to a CertRep. */
+import {
+  buildCertsOnly,
+  buildEnvelopedData,
+  buildSignedData,
+  type Certificate,
+  type CertificationRequest,
+  type CipherName,
+  type Decrypt,
+  type DigestName,
+  digestOf,
+  type EnvelopedData,
+  type KeyTransport,
+  openEnvelopedData,
+  parseCertificationRequest,
+  parseEnvelopedData,
+  parseSignedData,
+  type Sign,
+  type SignedData,
+  type SignerInfo,
+  signerCertificateOf,
+  verifySigner,
+} from '../codec/index.ts';
+import { type FailInfo, PkiError } from '../errors.ts';
+import { buildAttributes, type MessageType, messageTypeOf, nonceOf, transactionIDOf } from './message.ts';
+
+/** A message that could be read as far as an answer needs it. Nothing in it is verified yet. */
+export interface ReceivedMessage {
+  readonly signedData: SignedData;
+  readonly signerInfo: SignerInfo;
+  /** The certificate that the client signed with, and to which an answer is encrypted. */
+  readonly signer: Certificate;
+  readonly transactionID: string;
+}
+
+/** A message whose signature is good: its sender holds the key of `signer`. That alone proves no identity. */
+export interface PkiMessage extends ReceivedMessage {
+  /** `undefined` for a value that RFC 8894 does not define. */
+  readonly messageType: MessageType | undefined;
+  /** DEVIATION RFC 8894 §3.2.1.5: clients that send none are served; they get no recipientNonce. */
+  readonly senderNonce?: Uint8Array;
+  /** The client's digest; the answer uses the same. */
+  readonly digest: DigestName;
+  /** pkcsPKIEnvelope; absent if the message has no content. */
+  readonly pkcsPKIEnvelope?: Uint8Array;
+}
+
+/**
+ * Reads a pkiMessage (§3.2).
+ *
+ * @throws PkiError `scep_body` if it is not a SignedData with one signer, the signer's certificate and a transactionID:
+ *   then no answer of the protocol can be built.
+ */
+export function readPkiMessage(bytes: Uint8Array): ReceivedMessage {
+  try {
+    const signedData = parseSignedData(bytes);
+    const [signerInfo, ...more] = signedData.signerInfos;
+    if (signerInfo === undefined || more.length > 0)
+      throw new PkiError('scep_body', 'not exactly one signer');
+    // §2.3: the certificate MUST be in the message.
+    const signer = signerCertificateOf(signedData, signerInfo);
+    if (signer === undefined)
+      throw new PkiError('scep_body', 'the signer’s certificate is not in the message');
+    return { signedData, signerInfo, signer, transactionID: transactionIDOf(signerInfo) };
+  } catch (cause) {
+    if (!(cause instanceof PkiError)) throw cause;
+    throw new PkiError('scep_body', `not a PKIMessage: ${cause.message}`, { cause });
+  }
+}
+
+/**
+ * Verifies the signature and reads the attributes (§3.2.1).
+ *
+ * @throws PkiError `scep_signature`, `scep_attributes`, `algorithm_unsupported`.
+ */
+export function verifyPkiMessage(received: ReceivedMessage): PkiMessage {
+  const { signedData, signerInfo, signer } = received;
+  const digest = digestOf(signerInfo.digestAlgorithm).name;
+  if (!verifySigner(signedData, signerInfo, signer)) {
+    throw new PkiError('scep_signature', 'the signature does not verify with the enclosed certificate');
+  }
+  const messageType = messageTypeOf(signerInfo);
+  const senderNonce = nonceOf(signerInfo, 'senderNonce');
+  return {
+    ...received,
+    messageType,
+    digest,
+    ...(senderNonce === undefined ? {} : { senderNonce }),
+    ...(signedData.content === undefined ? {} : { pkcsPKIEnvelope: signedData.content }),
+  };
+}
+
+/** The certification request of a PKCSReq, and how the client encrypted it: the answer is encrypted alike. */
+export interface OpenedRequest {
+  readonly csr: CertificationRequest;
+  readonly cipher: CipherName;
+  readonly keyTransport: KeyTransport;
+}
+
+/**
+ * Opens the pkcsPKIEnvelope of a PKCSReq (§3.2.2, §3.3.1).
+ *
+ * Whatever goes wrong from the decryption to the parsing of the request ends in one error without detail, because the
+ * sender chooses the ciphertext and watches the answer.
+ *
+ * @throws PkiError `scep_envelope`; `algorithm_unsupported` for what stands in the clear; `key_unavailable`.
+ */
+export async function openPkcsReq(message: PkiMessage, decrypt: Decrypt): Promise<OpenedRequest> {
+  const enveloped = readEnvelope(message);
+  const [recipient] = enveloped.recipients;
+  const content = await openEnvelopedData(enveloped, decrypt);
+  try {
+    const csr = parseCertificationRequest(content);
+    return {
+      csr,
+      cipher: enveloped.cipher.name,
+      keyTransport: recipient?.keyTransport ?? { name: 'rsaes-pkcs1-v1_5' },
+    };
+  } catch {
+    throw new PkiError('scep_envelope', 'the envelope cannot be opened');
+  }
+}
+
+function readEnvelope(message: PkiMessage): EnvelopedData {
+  if (message.pkcsPKIEnvelope === undefined)
+    throw new PkiError('scep_envelope', 'the envelope cannot be opened');
+  try {
+    return parseEnvelopedData(message.pkcsPKIEnvelope);
+  } catch (cause) {
+    if (cause instanceof PkiError && cause.code === 'algorithm_unsupported') throw cause;
+    throw new PkiError('scep_envelope', 'the envelope cannot be opened');
+  }
+}
+
+/** The RA's identity towards clients: the certificate and key that sign every answer. */
+export interface AnswerSigner {
+  readonly certificate: Certificate;
+  /** DER of what goes with the answer: the signer's certificate and its issuers. */
+  readonly chain: readonly Uint8Array[];
+  readonly sign: Sign;
+}
+
+/** SUCCESS (§3.3.2.1): the certificate, encrypted to the client as the client encrypted its request. */
+export async function buildSuccess(
+  message: PkiMessage,
+  opened: OpenedRequest,
+  certificate: Uint8Array,
+  signer: AnswerSigner,
+  senderNonce: Uint8Array,
+): Promise<Uint8Array> {
+  const envelope = buildEnvelopedData({
+    // QUIRK Apple: pairs its key with the first certificate, whatever it is: the leaf travels alone.
+    content: buildCertsOnly([certificate]),
+    recipient: message.signer,
+    cipher: opened.cipher,
+    keyTransport: opened.keyTransport,
+  });
+  return await buildCertRep(message, { pkiStatus: 'SUCCESS', senderNonce }, envelope, signer);
+}
+
+/** FAILURE (§3.3.2.2): no envelope; `failInfoText` must not say more than anyone may know. */
+export async function buildFailure(
+  received: ReceivedMessage | PkiMessage,
+  failure: { readonly failInfo: FailInfo; readonly failInfoText?: string },
+  signer: AnswerSigner,
+  senderNonce: Uint8Array,
+): Promise<Uint8Array> {
+  return await buildCertRep(received, { pkiStatus: 'FAILURE', ...failure, senderNonce }, undefined, signer);
+}
+
+async function buildCertRep(
+  request: ReceivedMessage | PkiMessage,
+  status: {
+    readonly pkiStatus: 'SUCCESS' | 'FAILURE';
+    readonly failInfo?: FailInfo;
+    readonly failInfoText?: string;
+    readonly senderNonce: Uint8Array;
+  },
+  pkcsPKIEnvelope: Uint8Array | undefined,
+  signer: AnswerSigner,
+): Promise<Uint8Array> {
+  const recipientNonce = recipientNonceFor(request);
+  return await buildSignedData(
+    {
+      content: pkcsPKIEnvelope,
+      // A request that was refused for its digest is answered in the digest that every client must have (§2.9).
+      digest: 'digest' in request ? request.digest : 'sha256',
+      signer: signer.certificate,
+      certificates: signer.chain,
+      attributes: buildAttributes({
+        messageType: 'CertRep',
+        transactionID: request.transactionID,
+        ...status,
+        ...(recipientNonce === undefined ? {} : { recipientNonce }),
+      }),
+    },
+    signer.sign,
+  );
+}
+
+/** §3.2.1.6: the client's senderNonce, given back. */
+function recipientNonceFor(request: ReceivedMessage): Uint8Array | undefined {
+  try {
+    return nonceOf(request.signerInfo, 'senderNonce');
+  } catch {
+    return undefined;
+  }
+}
