@@ -681,11 +681,15 @@ export class MdmStore {
       'SELECT deviceId, profileId FROM challenge WHERE challengeId = ?',
       challengeId,
     );
-    if (owner === undefined) throw new PkiError('internal', 'a validation names a challenge that is not stored');
+    if (owner === undefined)
+      throw new PkiError('internal', 'a validation names a challenge that is not stored');
     return owner;
   }
 
-  async #write(sql: string, ...parameters: Parameters<SqliteFile['run']> extends [string, ...infer P] ? P : never) {
+  async #write(
+    sql: string,
+    ...parameters: Parameters<SqliteFile['run']> extends [string, ...infer P] ? P : never
+  ) {
     await this.#change(sql, ...parameters);
   }
 

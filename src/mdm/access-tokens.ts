@@ -1,0 +1,81 @@
+/** Access tokens of the stand-in for Entra: one audience each, short-lived, checked without a look-up. */
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { z } from 'zod';
+import type { Clock } from '../telemetry.ts';
+
+/** What a token opens: service discovery, or the validation service. Never both. */
+export type Audience = 'graph' | 'intune';
+
+/** Entra's tokens live about an hour. */
+const LIFETIME_MS = 60 * 60 * 1000;
+
+const claims = z.strictObject({
+  audience: z.enum(['graph', 'intune']),
+  appId: z.string(),
+  expiresAt: z.number(),
+});
+
+/** Who may ask for tokens: an app registration with one client secret. */
+export interface ApplicationRegistration {
+  readonly appId: string;
+  readonly secret: string;
+}
+
+/**
+ * Makes and checks access tokens. The key is made anew at each start: a restart invalidates all tokens, and a client
+ * asks for new ones when it meets HTTP 401.
+ */
+export class AccessTokens {
+  readonly #key = randomBytes(32);
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** A token and its lifetime in seconds. */
+  create(
+    audience: Audience,
+    appId: string,
+  ): { readonly accessToken: string; readonly expiresInSeconds: number } {
+    const body = Buffer.from(
+      JSON.stringify({ audience, appId, expiresAt: this.#clock.now().getTime() + LIFETIME_MS }),
+    ).toString('base64url');
+    return {
+      accessToken: `${body}.${this.#mac(body).toString('base64url')}`,
+      expiresInSeconds: LIFETIME_MS / 1000,
+    };
+  }
+
+  /** The application that the token was made for; `undefined` if it is not a live token for this audience. */
+  verify(token: string, audience: Audience): string | undefined {
+    const [body = '', mac = '', ...more] = token.split('.');
+    const given = Buffer.from(mac, 'base64url');
+    const expected = this.#mac(body);
+    if (more.length > 0 || given.length !== expected.length || !timingSafeEqual(given, expected))
+      return undefined;
+    const parsed = claims.safeParse(JSON.parse(Buffer.from(body, 'base64url').toString('utf8')));
+    if (!parsed.success || parsed.data.audience !== audience) return undefined;
+    return parsed.data.expiresAt > this.#clock.now().getTime() ? parsed.data.appId : undefined;
+  }
+
+  #mac(body: string): Buffer {
+    return createHmac('sha256', this.#key).update(body).digest();
+  }
+}
+
+/** Whether two secrets are the same, in a time that tells nothing of where they differ. */
+export function sameSecret(a: string, b: string): boolean {
+  const hash = (text: string) => createHash('sha256').update(text, 'utf8').digest();
+  return timingSafeEqual(hash(a), hash(b));
+}
+
+/** A secret of 256 random bits, base64url. */
+export function randomToken(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+/** What a store keeps of a random token: its SHA-256, lower-case hexadecimal. 256 random bits need no salt. */
+export function tokenHashOf(token: string): string {
+  return createHash('sha256').update(token, 'utf8').digest('hex');
+}

@@ -1,0 +1,154 @@
+/** Opens an MDM: its database, its doors, its listener. */
+import type { AddressInfo } from 'node:net';
+import { type FastifyInstance, fastify } from 'fastify';
+import { errorTable, PkiError } from '../errors.ts';
+import { type Clock, type Log, systemClock } from '../telemetry.ts';
+import { AccessTokens, type ApplicationRegistration } from './access-tokens.ts';
+import type { ChallengeRecipient, ChallengeSigner } from './challenges.ts';
+import { addDeviceDoor } from './device-door.ts';
+import { Mdm } from './mdm.ts';
+import { MdmStore } from './mdm-store.ts';
+import { addMicrosoftDoor } from './microsoft-door.ts';
+
+/** A TLS server's certificate chain and private key, both PEM. */
+export interface TlsServerCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** What `openMdm` takes. */
+export interface MdmOptions {
+  /** Path of the MDM's own SQLite file; created if absent. */
+  readonly databaseFile: string;
+  readonly host: string;
+  /** 0 for any free port. */
+  readonly port: number;
+  /** Without it the MDM speaks plain HTTP, which is for loopback alone: device tokens and challenges pass here. */
+  readonly tls?: TlsServerCertificate | undefined;
+  /** `https://host:port` as clients reach it, without trailing slash; from the bound address unless it is given. */
+  readonly publicUrl?: string | undefined;
+  /** GUID or domain name that stands for the tenant. */
+  readonly tenant: string;
+  /** Who may call the validation service: one app registration an RA. */
+  readonly applications: readonly ApplicationRegistration[];
+  /** Default `https://api.manage.microsoft.com`, as in the public cloud. It is a name; nobody connects to it here. */
+  readonly intuneResource?: string | undefined;
+  readonly challengeSigner: ChallengeSigner;
+  /** An RSA key that decrypts RSAES-OAEP with SHA-256. */
+  readonly challengeRecipient: ChallengeRecipient;
+  readonly log: Log;
+  readonly clock?: Clock | undefined;
+}
+
+/** An MDM that listens. */
+export interface OpenMdm {
+  readonly mdm: Mdm;
+  readonly address: { readonly host: string; readonly port: number };
+  readonly publicUrl: string;
+  /** New TLS handshakes get this certificate; running connections keep theirs. */
+  renewTls(tls: TlsServerCertificate): void;
+  /** Stops listening, ends running requests, closes the database. */
+  close(): Promise<void>;
+}
+
+/** Certification requests with their challenge are some 5 KiB; nothing here needs more. */
+const BODY_BYTES_MAX = 1024 * 1024;
+const REQUEST_TIMEOUT_MS = 30_000;
+const IDLE_TIMEOUT_MS = 60_000;
+const CONNECTIONS_MAX = 2000;
+
+/**
+ * Opens the database and listens.
+ *
+ * @throws PkiError `store_unavailable`, `store_newer`, `listen_failed`, `config_invalid`.
+ */
+export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
+  const { log, clock = systemClock } = options;
+  const store = MdmStore.open(options.databaseFile);
+  const mdm = new Mdm({
+    store,
+    challengeSigner: options.challengeSigner,
+    challengeRecipient: options.challengeRecipient,
+    clock,
+    log,
+  });
+  let app: FastifyInstance | undefined;
+  let publicUrl = options.publicUrl ?? '';
+  try {
+    app = serverFor(options.tls);
+    app.setNotFoundHandler((_request, reply) =>
+      reply.code(404).send({ error: 'path_denied', message: errorTable.path_denied.text }),
+    );
+    await app.register(async (scope) => addDeviceDoor(scope, mdm, log));
+    await app.register(async (scope) =>
+      addMicrosoftDoor(scope, {
+        tenant: options.tenant,
+        applications: options.applications,
+        intuneResource: (options.intuneResource ?? 'https://api.manage.microsoft.com').replace(/\/+$/, ''),
+        publicUrl: () => publicUrl,
+        tokens: new AccessTokens(clock),
+        validationService: mdm.validationService,
+        log,
+      }),
+    );
+    await listen(app, options.host, options.port);
+  } catch (cause) {
+    await app?.close();
+    store.close();
+    throw cause;
+  }
+  const opened = app;
+  const { port } = opened.server.address() as AddressInfo;
+  if (publicUrl === '') {
+    const host = options.host.includes(':') ? `[${options.host}]` : options.host;
+    publicUrl = `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
+  }
+  log.info({ host: options.host, port }, 'MDM listens');
+  return {
+    mdm,
+    address: { host: options.host, port },
+    publicUrl,
+    renewTls: (tls) => {
+      if (!('setSecureContext' in opened.server)) {
+        throw new PkiError('config_invalid', 'the MDM was opened without TLS');
+      }
+      (opened.server as import('node:https').Server).setSecureContext({ ...tls, minVersion: 'TLSv1.2' });
+    },
+    close: async () => {
+      await opened.close();
+      store.close();
+    },
+  };
+}
+
+function serverFor(tls: TlsServerCertificate | undefined): FastifyInstance {
+  const common = {
+    logger: false,
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: IDLE_TIMEOUT_MS,
+    forceCloseConnections: true,
+  } as const;
+  let app: FastifyInstance;
+  try {
+    app =
+      tls === undefined
+        ? fastify(common)
+        : (fastify({ ...common, https: { ...tls, minVersion: 'TLSv1.2' } }) as unknown as FastifyInstance);
+  } catch (cause) {
+    throw new PkiError('config_invalid', 'the TLS certificate or key of the MDM cannot be used', { cause });
+  }
+  app.server.maxConnections = CONNECTIONS_MAX;
+  return app;
+}
+
+async function listen(app: FastifyInstance, host: string, port: number): Promise<void> {
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new PkiError('listen_failed', `the MDM cannot listen on ${host} port ${port}: ${reason}`, {
+      cause,
+    });
+  }
+}

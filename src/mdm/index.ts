@@ -1,0 +1,44 @@
+/** The built-in stand-in for Intune. */
+export type { ApplicationRegistration } from './access-tokens.ts';
+export {
+  buildChallenge,
+  CHALLENGE_LIFETIME_MS,
+  type ChallengePayload,
+  type ChallengeReading,
+  type ChallengeRecipient,
+  type ChallengeSigner,
+  parseChallenge,
+} from './challenges.ts';
+export { type MdmOptions, type OpenMdm, openMdm, type TlsServerCertificate } from './http.ts';
+export {
+  type CheckIn,
+  type DeviceProfile,
+  type InstalledCertificate,
+  type JoinRequest,
+  Mdm,
+  type ProfileReport,
+} from './mdm.ts';
+export {
+  type Device,
+  type DeviceState,
+  type DeviceUser,
+  deviceReportedStates,
+  type FailureNotification,
+  type IssuanceState,
+  issuanceStates,
+  type NotificationRecord,
+  type Platform,
+  type ProfileRecord,
+  type ProfileState,
+  platforms,
+  type SuccessNotification,
+} from './mdm-store.ts';
+export {
+  type Profile,
+  parseProfile,
+  type ResolvedScepProfile,
+  resolveProfile,
+  type ScepProfile,
+  type TrustedCertificateProfile,
+} from './profiles.ts';
+export { type ResultCode, resultCodes } from './result-codes.ts';

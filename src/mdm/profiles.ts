@@ -1,0 +1,427 @@
+/** What the MDM sends to devices: trusted-certificate profiles, SCEP profiles. */
+import { z } from 'zod';
+import {
+  basicConstraintsOf,
+  type Certificate,
+  type GeneralName,
+  type KeyUsage,
+  nameFromString,
+  nameToString,
+  parseCertificate,
+} from '../codec/index.ts';
+import { PkiError } from '../errors.ts';
+import type { Device } from './mdm-store.ts';
+
+const profileId = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'letters, digits and hyphens, at most 64');
+const displayName = z.string().min(1).max(200);
+
+const trustedCertificateProfile = z.strictObject({
+  kind: z.literal('trustedCertificate'),
+  profileId,
+  displayName,
+  /** Base64 of the DER of one CA certificate. */
+  trustedRootCertificate: z.base64().max(64 * 1024),
+  /** Where the device puts it. A root goes into a root store, an intermediate never does. */
+  destinationStore: z.enum([
+    'computerCertStoreRoot',
+    'computerCertStoreIntermediate',
+    'userCertStoreIntermediate',
+  ]),
+});
+
+/** Puts one CA certificate on the device. A two-tier PKI takes two: the root and the intermediate. */
+export type TrustedCertificateProfile = z.infer<typeof trustedCertificateProfile>;
+
+const subjectAlternativeName = z.strictObject({
+  sanType: z.enum(['domainNameService', 'emailAddress', 'userPrincipalName', 'universalResourceIdentifier']),
+  /** Text with variables. */
+  name: z.string().min(1).max(1024),
+});
+
+const scepProfile = z
+  .strictObject({
+    kind: z.literal('scep'),
+    profileId,
+    displayName,
+    /** Whose certificate it is. Variables that name the user work in `user` profiles alone. */
+    certificateType: z.enum(['device', 'user']),
+    /** `CN={{DeviceId}},O=Example`: RFC 4514 text with variables. */
+    subjectNameFormat: z.string().min(1).max(1024),
+    /** Graph permits 500; a certificate with more than 100 names is of no use. */
+    customSubjectAlternativeNames: z.array(subjectAlternativeName).max(100).default([]),
+    keyUsage: z
+      .array(z.enum(['digitalSignature', 'keyEncipherment']))
+      .min(1)
+      .refine((usages) => new Set(usages).size === usages.length, 'names a usage twice'),
+    /** Bits of the RSA modulus. Intune also offers 1024, which is refused everywhere by now. */
+    keySize: z.union([z.literal(2048), z.literal(4096)]),
+    /** SHA-256 and up. Intune also offers `sha1`, which is not offered here. */
+    hashAlgorithm: z.literal('sha2').default('sha2'),
+    extendedKeyUsages: z
+      .array(
+        z.strictObject({
+          name: z.string().max(200),
+          objectIdentifier: z
+            .string()
+            .regex(/^[0-2](\.(0|[1-9]\d{0,15})){1,20}$/, 'a dotted object identifier'),
+        }),
+      )
+      .min(1)
+      .max(50)
+      .refine(
+        (usages) => new Set(usages.map((usage) => usage.objectIdentifier)).size === usages.length,
+        'names a purpose twice',
+      ),
+    certificateValidityPeriodValue: z.int().min(1),
+    certificateValidityPeriodScale: z.enum(['days', 'months', 'years']),
+    /** Per cent of the lifetime that is left when the device renews. */
+    renewalThresholdPercentage: z.int().min(1).max(99).default(20),
+    keyStorageProvider: z
+      .enum(['useTpmKspOtherwiseUseSoftwareKsp', 'useTpmKspOtherwiseFail', 'useSoftwareKsp'])
+      .default('useTpmKspOtherwiseUseSoftwareKsp'),
+    scepServerUrls: z
+      .array(z.url({ protocol: /^https?$/ }).max(1024))
+      .min(1)
+      .max(20),
+    /** profileId of the trusted-certificate profile whose certificate the device must find behind the URL. */
+    rootCertificate: profileId,
+  })
+  .superRefine((profile, context) => {
+    if (validityDays(profile) > VALIDITY_DAYS_MAX) {
+      context.addIssue({
+        code: 'custom',
+        path: ['certificateValidityPeriodValue'],
+        message: 'more than 24 months',
+      });
+    }
+  });
+
+/** Lets the device get a certificate by SCEP. Field names and words are those of Intune's Graph resource. */
+export type ScepProfile = z.infer<typeof scepProfile>;
+
+/** A profile of any kind. */
+export type Profile = TrustedCertificateProfile | ScepProfile;
+
+/** Intune's own ceiling: 24 months, counted generously in days. */
+const VALIDITY_DAYS_MAX = 732;
+const DAYS = { days: 1, months: 30.5, years: 366 } as const;
+
+function validityDays(
+  profile: Pick<ScepProfile, 'certificateValidityPeriodValue' | 'certificateValidityPeriodScale'>,
+): number {
+  return profile.certificateValidityPeriodValue * DAYS[profile.certificateValidityPeriodScale];
+}
+
+/** About how long a certificate of this profile lives, in milliseconds: what a renewal threshold is a part of. */
+export function validityMs(profile: ScepProfile): number {
+  return validityDays(profile) * 24 * 60 * 60 * 1000;
+}
+
+/** An identity in a profile: those kinds of GeneralName that a profile can ask for. */
+export type ProfileName = Extract<GeneralName, { readonly value: string }>;
+
+/** A SCEP profile made out for one device: what its certification request must say, exactly. */
+export interface ResolvedScepProfile {
+  /** RFC 4514 string, as `nameToString` prints it. */
+  readonly subject: string;
+  readonly subjectAltName: readonly ProfileName[];
+  readonly keyUsage: readonly KeyUsage[];
+  /** Dotted identifiers. */
+  readonly extKeyUsage: readonly string[];
+  /** Bits of the RSA modulus. */
+  readonly keyLength: number;
+}
+
+// --- variables ------------------------------------------------------------------------------------------------------
+
+/** Where a variable's value comes from. */
+interface Variable {
+  readonly of: 'device' | 'user';
+  readonly value: (device: Device) => string | undefined;
+}
+
+/**
+ * Intune's variables, in its spellings. Those that stand for something that this MDM does not learn (IMEI, MEID, Wi-Fi
+ * address, joined domain) are known by name and never have a value.
+ *
+ * Trust: `DeviceName` and `SerialNumber` are what the device said of itself. A certificate that must prove which device
+ * this is uses `DeviceId` or `AAD_Device_ID`.
+ */
+const variables: ReadonlyMap<string, Variable> = new Map<string, Variable>([
+  ['DeviceId', { of: 'device', value: (device) => device.deviceId }],
+  ['AAD_Device_ID', { of: 'device', value: (device) => device.azureADDeviceId }],
+  ['AzureADDeviceId', { of: 'device', value: (device) => device.azureADDeviceId }],
+  ['DeviceName', { of: 'device', value: (device) => device.deviceName }],
+  ['SerialNumber', { of: 'device', value: (device) => device.serialNumber }],
+  ['SERIALNUMBER', { of: 'device', value: (device) => device.serialNumber }],
+  ['Device_Serial', { of: 'device', value: (device) => device.serialNumber }],
+  ...['Device_IMEI', 'IMEI', 'IMEINumber', 'MEID', 'WiFiMacAddress', 'FullyQualifiedDomainName'].map(
+    (name): [string, Variable] => [name, { of: 'device', value: () => undefined }],
+  ),
+  ['UserName', { of: 'user', value: (device) => device.user?.userName }],
+  ['UserPrincipalName', { of: 'user', value: (device) => device.user?.userPrincipalName }],
+  ['EmailAddress', { of: 'user', value: (device) => device.user?.emailAddress }],
+  [
+    'OnPremisesSecurityIdentifier',
+    { of: 'user', value: (device) => device.user?.onPremisesSecurityIdentifier },
+  ],
+  ...['OnPrem_Distinguished_Name', 'OnPremisesSamAccountName'].map((name): [string, Variable] => [
+    name,
+    { of: 'user', value: () => undefined },
+  ]),
+]);
+
+/** The variable that stands for a whole URI, KB5014754's strong mapping, and has no place anywhere else. */
+const SECURITY_IDENTIFIER = 'OnPremisesSecurityIdentifier';
+
+/** Splits `CN={{DeviceId}},O=x` into literals and variable names, in turn; literals stand at even places. */
+function splitFormat(format: string): string[] {
+  return format.split(/\{\{([^{}]*)\}\}/);
+}
+
+/** Puts the device's values in; `encode` makes each fit its place, so that a value can never add a part of its own. */
+function substitute(format: string, device: Device, encode: (value: string) => string): string {
+  return splitFormat(format)
+    .map((part, index) => {
+      if (index % 2 === 0) return part;
+      const value = variables.get(part)?.value(device);
+      if (value === undefined || value === '') {
+        throw new PkiError('profile_unresolvable', `{{${part}}} has no value for device ${device.deviceId}`);
+      }
+      return encode(value);
+    })
+    .join('');
+}
+
+/** RFC 4514 §2.4, and spaces at either end: the whole value is one attribute value or a part of one. */
+function escapeRdnValue(value: string): string {
+  return value
+    .replaceAll(/[\\",+;<>#=]/g, '\\$&')
+    .replaceAll(/^ +| +$/g, (spaces) => '\\ '.repeat(spaces.length));
+}
+
+/**
+ * Makes a SCEP profile out for a device.
+ *
+ * @throws PkiError `profile_unresolvable` if a variable has no value, or one that does not fit its place.
+ */
+export function resolveProfile(profile: ScepProfile, device: Device): ResolvedScepProfile {
+  if (profile.certificateType === 'user' && device.user === undefined) {
+    throw new PkiError('profile_unresolvable', `device ${device.deviceId} has no user`);
+  }
+  let subject: string;
+  try {
+    subject = nameToString(nameFromString(substitute(profile.subjectNameFormat, device, escapeRdnValue)));
+  } catch (cause) {
+    if (cause instanceof PkiError && cause.code === 'name_malformed') {
+      throw new PkiError('profile_unresolvable', `subjectNameFormat: ${cause.message}`, { cause });
+    }
+    throw cause;
+  }
+  return {
+    subject,
+    subjectAltName: profile.customSubjectAlternativeNames.map((san) => resolveName(san, device)),
+    keyUsage: profile.keyUsage,
+    extKeyUsage: profile.extendedKeyUsages.map((usage) => usage.objectIdentifier),
+    keyLength: profile.keySize,
+  };
+}
+
+const asIs = (value: string) => value;
+
+function resolveName(san: ScepProfile['customSubjectAlternativeNames'][number], device: Device): ProfileName {
+  switch (san.sanType) {
+    case 'domainNameService':
+      return {
+        type: 'dNSName',
+        value: fitting(
+          substitute(san.name, device, asIs),
+          /^(?!.{254})([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/i,
+          'a DNS name',
+        ),
+      };
+    case 'emailAddress':
+      return {
+        type: 'rfc822Name',
+        value: fitting(
+          substitute(san.name, device, asIs),
+          /^[!#-'*+\--9=?A-Z^-~]{1,64}@[a-z0-9.-]{1,253}$/i,
+          'an e-mail address',
+        ),
+      };
+    case 'userPrincipalName':
+      return {
+        type: 'userPrincipalName',
+        value: fitting(
+          substitute(san.name, device, asIs),
+          /^[^@\s\p{C}]{1,256}@[^@\s\p{C}]{1,256}$/u,
+          'a user principal name',
+        ),
+      };
+    case 'universalResourceIdentifier':
+      return { type: 'uniformResourceIdentifier', value: resolveUri(san.name, device) };
+  }
+}
+
+function resolveUri(format: string, device: Device): string {
+  if (format === `{{${SECURITY_IDENTIFIER}}}`) {
+    const identifier = fitting(substitute(format, device, asIs), /^S-1-\d{1,15}(-\d{1,10}){1,15}$/, 'a SID');
+    return `tag:microsoft.com,2022-09-14:sid:${identifier}`;
+  }
+  // Values are percent-encoded, so that a device's name cannot add a path or another scheme.
+  return fitting(
+    substitute(format, device, encodeURIComponent),
+    /^[a-z][a-z0-9+.-]*:[\w\-.~:/?#[\]@!$&'()*+,;=%]+$/i,
+    'a URI',
+  );
+}
+
+function fitting(value: string, pattern: RegExp, what: string): string {
+  if (!pattern.test(value)) throw new PkiError('profile_unresolvable', `“${value}” is not ${what}`);
+  return value;
+}
+
+// --- validation -----------------------------------------------------------------------------------------------------
+
+/**
+ * Reads a profile. Formats and certificates are tried out, so that what is accepted here can only fail later for want of
+ * a value.
+ *
+ * @throws PkiError `profile_invalid` naming the field.
+ */
+export function parseProfile(value: unknown): Profile {
+  const kind = (value as { readonly kind?: unknown } | null)?.kind;
+  const schema = kind === 'scep' ? scepProfile : trustedCertificateProfile;
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new PkiError(
+      'profile_invalid',
+      `${issue?.path.join('.') || 'profile'}: ${issue?.message ?? 'not valid'}`,
+    );
+  }
+  const profile = parsed.data;
+  if (profile.kind === 'scep') checkFormats(profile);
+  else trustedCertificateOf(profile);
+  return profile;
+}
+
+/**
+ * The certificate of a trusted-certificate profile.
+ *
+ * @throws PkiError `profile_invalid` if it is no CA certificate or of the wrong kind for its store.
+ */
+export function trustedCertificateOf(profile: TrustedCertificateProfile): Certificate {
+  const invalid = (why: string, cause?: unknown) =>
+    new PkiError('profile_invalid', `trustedRootCertificate: ${why}`, { cause });
+  let certificate: Certificate;
+  try {
+    certificate = parseCertificate(Buffer.from(profile.trustedRootCertificate, 'base64'));
+  } catch (cause) {
+    throw invalid('not a certificate', cause);
+  }
+  if (basicConstraintsOf(certificate)?.ca !== true) throw invalid('not a CA certificate');
+  const selfIssued = Buffer.from(certificate.subject.raw).equals(certificate.issuer.raw);
+  // An intermediate in a root store makes Windows and IIS refuse client certificates (HTTP 403.16).
+  if (profile.destinationStore === 'computerCertStoreRoot' && !selfIssued) {
+    throw invalid('an intermediate does not belong into computerCertStoreRoot');
+  }
+  return certificate;
+}
+
+/** A device that has a value for everything, to try formats on. */
+const sampleDevice: Device = {
+  deviceId: '00000000-0000-4000-8000-000000000001',
+  azureADDeviceId: '00000000-0000-4000-8000-000000000002',
+  deviceName: 'sample',
+  serialNumber: 'SAMPLE1',
+  platform: 'windows',
+  enrolledAt: new Date(0),
+  state: 'enrolled',
+  user: {
+    userId: '00000000-0000-4000-8000-000000000003',
+    userName: 'sample',
+    userPrincipalName: 'sample@example.com',
+    emailAddress: 'sample@example.com',
+    onPremisesSecurityIdentifier: 'S-1-5-21-1-2-3-4',
+  },
+};
+
+function checkFormats(profile: ScepProfile): void {
+  const formats = [
+    { field: 'subjectNameFormat', format: profile.subjectNameFormat, place: 'subject' },
+    ...profile.customSubjectAlternativeNames.map((san, index) => ({
+      field: `customSubjectAlternativeNames.${index}.name`,
+      format: san.name,
+      place: san.sanType,
+    })),
+  ];
+  for (const { field, format, place } of formats) checkFormat(profile, field, format, place);
+  // Variables that never have a value here are left to the device's own error; all else must resolve now.
+  if (
+    formats.some(({ format }) =>
+      variableNames(format).some((name) => variables.get(name)?.value(sampleDevice) === undefined),
+    )
+  ) {
+    return;
+  }
+  try {
+    resolveProfile(profile, sampleDevice);
+  } catch (cause) {
+    if (cause instanceof PkiError && cause.kind !== 'bug') {
+      throw new PkiError('profile_invalid', `subject or alternative names: ${cause.message}`, { cause });
+    }
+    throw cause;
+  }
+}
+
+function variableNames(format: string): string[] {
+  return splitFormat(format).filter((_, index) => index % 2 === 1);
+}
+
+function checkFormat(profile: ScepProfile, field: string, format: string, place: string): void {
+  const invalid = (why: string) => new PkiError('profile_invalid', `${field}: ${why}`);
+  const literals = splitFormat(format).filter((_, index) => index % 2 === 0);
+  // Intune permits none of these as literal text of a subject; braces are always a variable gone wrong.
+  if (literals.some((literal) => (place === 'subject' ? /[{}\\|;]/ : /[{}]/).test(literal))) {
+    throw invalid('a literal { } \\ | or ; is not permitted');
+  }
+  for (const name of variableNames(format)) {
+    const variable = variables.get(name);
+    if (variable === undefined) throw invalid(`{{${name}}} is not a variable`);
+    if (variable.of === 'user' && profile.certificateType === 'device') {
+      throw invalid(`{{${name}}} needs certificateType user`);
+    }
+    if (
+      name === SECURITY_IDENTIFIER &&
+      (place !== 'universalResourceIdentifier' || format !== `{{${SECURITY_IDENTIFIER}}}`)
+    ) {
+      throw invalid(`{{${name}}} stands alone in a universalResourceIdentifier`);
+    }
+  }
+}
+
+/**
+ * Whether a change of profile makes certificates of the old one out of date. Intune enrols again for another subject,
+ * alternative name, validity or purpose, and not for another name, threshold or URL. Key usage, key size and key storage
+ * are counted in, since a certificate or key of the old kind would break the new profile.
+ */
+export function needsNewCertificate(before: Profile, after: Profile): boolean {
+  return JSON.stringify(certificateFields(before)) !== JSON.stringify(certificateFields(after));
+}
+
+function certificateFields(profile: Profile): unknown {
+  if (profile.kind === 'trustedCertificate')
+    return [profile.trustedRootCertificate, profile.destinationStore];
+  return [
+    profile.certificateType,
+    profile.subjectNameFormat,
+    profile.customSubjectAlternativeNames,
+    profile.keyUsage,
+    profile.keySize,
+    profile.extendedKeyUsages.map((usage) => usage.objectIdentifier),
+    profile.certificateValidityPeriodValue,
+    profile.certificateValidityPeriodScale,
+    profile.keyStorageProvider,
+  ];
+}
