@@ -161,6 +161,20 @@ const table = {
     cause: 'The edge could not read the request, or its length could be read in two ways (request smuggling).',
     mend: 'Nothing for scans of the internet. For a real device, look for a proxy in between that damages requests.',
   },
+  request_malformed: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the request is not what this interface takes',
+    cause: 'A JSON or form body lacks a field, has one of the wrong type, or has one that is not known.',
+    mend: 'The log names the field; compare both versions if an agent or a connector sent it.',
+  },
+  profile_invalid: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the profile is not valid',
+    cause: 'A field of a trusted-certificate or SCEP profile has an impossible value, or refers to a profile that is absent.',
+    mend: 'The message names the field and what it takes.',
+  },
   // --- refused: the policy --------------------------------------------------------------------------------------
   message_type_unsupported: {
     kind: 'refused',
@@ -265,6 +279,13 @@ const table = {
     text: 'the SCEP profile is no longer assigned to the device',
     cause: 'ScepProfileNoLongerTargetedToTheClient: the assignment was removed after the challenge was made.',
     mend: 'Assign the profile again if the device should have it.',
+  },
+  profile_unresolvable: {
+    kind: 'refused',
+    http: 409,
+    text: 'the profile cannot be made out for this device',
+    cause: 'A variable such as {{UserPrincipalName}} has no value for the device, or its value does not fit its place.',
+    mend: 'Give the device a user, or use a variable that every targeted device has.',
   },
   subject_missing: {
     kind: 'refused',
