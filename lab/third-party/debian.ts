@@ -14,8 +14,6 @@ export interface ThirdParty {
   /** The certmonger daemon, and `getcert`, which talks to it: a SCEP client. */
   readonly certmonger: string;
   readonly getcert: string;
-  /** Gives certmonger a message bus of its own. */
-  readonly dbusRunSession: string;
   /** micromdm's SCEP client. */
   readonly scepclient: string;
   /** micromdm's SCEP server, the peer that the benchmark compares with. */
@@ -31,8 +29,6 @@ const bookwormPackages = [
   'libstrongswan-standard-plugins',
   'libstrongswan-extra-plugins',
   'certmonger',
-  'dbus',
-  'dbus-daemon',
 ] as const;
 
 const bookwormPrograms = {
@@ -40,7 +36,6 @@ const bookwormPrograms = {
   pki: '/usr/bin/pki',
   certmonger: '/usr/sbin/certmonger',
   getcert: '/usr/bin/getcert',
-  dbusRunSession: '/usr/bin/dbus-run-session',
 } as const;
 
 /**
@@ -82,7 +77,8 @@ export async function ensureThirdParty(): Promise<ThirdParty> {
     zlint: join(folder, trixiePrograms.zlint),
   };
   for (const path of Object.values(thirdParty)) {
-    if (!(await isExecutable(path))) throw new Error(`third-party program missing after installation: ${path}`);
+    if (!(await isExecutable(path)))
+      throw new Error(`third-party program missing after installation: ${path}`);
   }
   return thirdParty;
 }
@@ -93,22 +89,26 @@ export async function versionsOf(thirdParty: ThirdParty): Promise<Readonly<Recor
     const stdout = await runToSuccess({ program, args, timeoutMs: 10_000 });
     return /\d+\.\d+(\.\d+)*/.exec(stdout)?.[0] ?? 'unknown';
   };
-  const packageVersion = (name: string) =>
-    version('/usr/bin/dpkg-query', ['--show', '--showformat', '${Version}', name]);
+  const packages = await installedPackages();
+  const packageVersion = (name: string) => packages.get(name) ?? 'unknown';
   return {
     openssl: await version(thirdParty.openssl, ['version']),
-    'strongSwan pki': await packageVersion('strongswan-pki'),
-    certmonger: await packageVersion('certmonger'),
+    'strongSwan pki': packageVersion('strongswan-pki'),
+    certmonger: packageVersion('certmonger'),
     'micromdm scepclient': await version(thirdParty.scepclient, ['-version']),
     'micromdm scepserver': await version(thirdParty.scepserver, ['-version']),
     zlint: await version(thirdParty.zlint, ['-version']),
   };
 }
 
-/** Where unpacked programs are kept: the user's own cache, because what lies in a folder that all may write is not run. */
+/** Where unpacked programs are kept: in the user's own cache. What others may write is never run. */
 function cacheFolder(): string {
-  const base = process.env['XDG_CACHE_HOME'];
-  return join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'leafgate', 'third-party');
+  const base = process.env.XDG_CACHE_HOME;
+  return join(
+    base === undefined || base === '' ? join(homedir(), '.cache') : base,
+    'leafgate',
+    'third-party',
+  );
 }
 
 async function demandBookworm(): Promise<void> {
@@ -121,7 +121,9 @@ async function ensureBookwormPackages(): Promise<void> {
   const missing = await missingPackages();
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0) {
-    throw new Error(`missing packages; as root: apt-get install --no-install-recommends ${missing.join(' ')}`);
+    throw new Error(
+      `missing packages; as root: apt-get install --no-install-recommends ${missing.join(' ')}`,
+    );
   }
   await withAttempts(`installing ${missing.join(', ')}`, async () => {
     // A source of the machine that does not answer need not be the one that has the packages: the installation decides.
@@ -131,18 +133,31 @@ async function ensureBookwormPackages(): Promise<void> {
 }
 
 async function missingPackages(): Promise<readonly string[]> {
+  const installed = await installedPackages();
+  return bookwormPackages.filter((name) => !installed.has(name));
+}
+
+/** The version of every package of the list that is installed, by name. */
+async function installedPackages(): Promise<ReadonlyMap<string, string>> {
   const query = await runProgram({
     program: '/usr/bin/dpkg-query',
-    args: ['--show', '--showformat', '${Package} ${db:Status-Status}\n', ...bookwormPackages],
+    args: ['--status', ...bookwormPackages],
     timeoutMs: 10_000,
   });
-  const installed = new Set(
-    query.stdout
-      .split('\n')
-      .filter((line) => line.endsWith(' installed'))
-      .map((line) => line.split(' ')[0]),
-  );
-  return bookwormPackages.filter((name) => !installed.has(name));
+  return parsePackageStatus(query.stdout);
+}
+
+/** Reads the stanzas of `dpkg-query --status`; a package that is half installed, or only configured, does not count. */
+export function parsePackageStatus(stanzas: string): ReadonlyMap<string, string> {
+  const versions = new Map<string, string>();
+  for (const stanza of stanzas.split(/\n\n/)) {
+    const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(stanza)?.[1];
+    const name = field('Package');
+    if (name !== undefined && field('Status') === 'install ok installed') {
+      versions.set(name, field('Version') ?? 'unknown');
+    }
+  }
+  return versions;
 }
 
 /** @returns the folder that the packages of Debian 13 are unpacked in. */
@@ -154,7 +169,9 @@ async function ensureTrixiePrograms(): Promise<string> {
   await mkdir(cacheFolder(), { recursive: true });
   const work = await mkdtemp(join(tmpdir(), 'leafgate-apt-'));
   try {
-    await withAttempts(`fetching ${trixiePackages.join(', ')} of Debian 13`, () => downloadTrixiePackages(work));
+    await withAttempts(`fetching ${trixiePackages.join(', ')} of Debian 13`, () =>
+      downloadTrixiePackages(work),
+    );
     // Unpacked beside its place and renamed into it: another process sees all of it or nothing.
     const unpacked = await mkdtemp(join(cacheFolder(), 'unpack-'));
     try {
@@ -188,7 +205,10 @@ async function downloadTrixiePackages(work: string): Promise<ProgramAnswer> {
   await mkdir(join(lists, 'partial'), { recursive: true });
   await mkdir(parts, { recursive: true });
   const sources = ['Types: deb', `URIs: ${await debianMirror()}`, 'Suites: trixie', 'Components: main'];
-  await writeFile(join(parts, 'trixie.sources'), `${[...sources, `Signed-By: ${DEBIAN_KEYRING}`].join('\n')}\n`);
+  await writeFile(
+    join(parts, 'trixie.sources'),
+    `${[...sources, `Signed-By: ${DEBIAN_KEYRING}`].join('\n')}\n`,
+  );
   await writeFile(
     config,
     [
@@ -223,7 +243,8 @@ async function debianMirror(): Promise<string> {
     await aptGet(['update'], UPDATE_TIMEOUT_MS);
     mirror = await targets();
   }
-  if (mirror === undefined) throw new Error('the apt sources of this machine name no mirror of Debian 12 (bookworm main)');
+  if (mirror === undefined)
+    throw new Error('the apt sources of this machine name no mirror of Debian 12 (bookworm main)');
   return mirror;
 }
 

@@ -29,6 +29,9 @@ export interface ProgramAnswer {
 /** More output than this is cut: a program that loops must not fill the memory of the lab. */
 const OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
 
+/** How long output may still come after a program has ended. */
+const PIPE_GRACE_MS = 2_000;
+
 /**
  * Runs the program to its end and answers whatever the exit code is.
  *
@@ -56,8 +59,14 @@ export function runProgram(run: ProgramRun): Promise<ProgramAnswer> {
       clearTimeout(timer);
       reject(new Error(`${run.program} cannot be started: ${cause.message}`, { cause }));
     });
-    // Killing what is left of the group also closes the pipes, without which `close` would not come.
-    child.once('exit', () => killGroup(child.pid));
+    child.once('exit', () => {
+      killGroup(child.pid);
+      // Something that left the group may still hold the pipes open; nobody waits for it.
+      setTimeout(() => {
+        child.stdout.destroy();
+        child.stderr.destroy();
+      }, PIPE_GRACE_MS).unref();
+    });
     child.once('close', (code) => {
       clearTimeout(timer);
       resolve({ exitCode: code ?? undefined, stdout: stdout(), stderr: stderr(), timedOut });
@@ -66,6 +75,58 @@ export function runProgram(run: ProgramRun): Promise<ProgramAnswer> {
     child.stdin.on('error', () => {});
     child.stdin.end(run.input ?? '');
   });
+}
+
+/** A program that runs until it is ended. */
+export interface RunningProgram {
+  readonly pid: number;
+  /** Everything that it has said so far, both streams as they came. */
+  log(): string;
+  /** Resolves when it has ended, by itself or by `end`. */
+  readonly ended: Promise<void>;
+  /** Asks it to end (SIGTERM), kills it after a grace time, and resolves when it is gone. */
+  end(): Promise<void>;
+}
+
+/** How long a program has to end itself before it is killed. */
+const END_GRACE_MS = 3_000;
+
+/**
+ * Starts a program that runs beside this one, as the leader of its own process group. It is killed when this process
+ * exits; a process that is interrupted by a signal must therefore leave through `process.exit`.
+ *
+ * @throws Error if it cannot be started at all.
+ */
+export async function startProgram(run: Omit<ProgramRun, 'input' | 'timeoutMs'>): Promise<RunningProgram> {
+  const child = spawn(run.program, run.args, {
+    cwd: run.folder,
+    env: { ...(run.environment ?? process.env) },
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const log = collect(child.stdout, child.stderr);
+  const pid = await new Promise<number>((resolve, reject) => {
+    child.once('spawn', () => resolve(child.pid ?? 0));
+    child.once('error', (cause) => {
+      reject(new Error(`${run.program} cannot be started: ${cause.message}`, { cause }));
+    });
+  });
+  const killAtExit = () => killGroup(pid);
+  process.once('exit', killAtExit);
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => {
+      killGroup(pid);
+      process.removeListener('exit', killAtExit);
+      resolve();
+    });
+  });
+  const end = async () => {
+    const timer = setTimeout(killAtExit, END_GRACE_MS);
+    child.kill('SIGTERM');
+    await ended;
+    clearTimeout(timer);
+  };
+  return { pid, log, ended, end };
 }
 
 /** Runs the program and answers its standard output. @throws Error, with its output, if it does not exit with 0. */
@@ -77,13 +138,16 @@ export async function runToSuccess(run: ProgramRun): Promise<string> {
 
 /** An answer as text for a log: how it ended, then everything that it said. */
 export function describeAnswer(answer: ProgramAnswer): string {
-  const end = answer.timedOut ? 'killed at its time limit' : `exit code ${answer.exitCode ?? 'none (signal)'}`;
+  const end = answer.timedOut
+    ? 'killed at its time limit'
+    : `exit code ${answer.exitCode ?? 'none (signal)'}`;
   return [end, answer.stdout.trim(), answer.stderr.trim()].filter((part) => part !== '').join('\n');
 }
 
 /** Kills a process group that this process started; nothing happens if it is gone already. */
-export function killGroup(pid: number | undefined): void {
-  if (pid === undefined) return;
+function killGroup(pid: number | undefined): void {
+  // 0 would be the group of this process.
+  if (pid === undefined || pid === 0) return;
   try {
     process.kill(-pid, 'SIGKILL');
   } catch {
@@ -91,12 +155,14 @@ export function killGroup(pid: number | undefined): void {
   }
 }
 
-function collect(stream: NodeJS.ReadableStream): () => string {
+function collect(...streams: readonly NodeJS.ReadableStream[]): () => string {
   const chunks: Buffer[] = [];
   let size = 0;
-  stream.on('data', (chunk: Buffer) => {
-    if (size < OUTPUT_BYTES_MAX) chunks.push(chunk);
-    size += chunk.length;
-  });
+  for (const stream of streams) {
+    stream.on('data', (chunk: Buffer) => {
+      if (size < OUTPUT_BYTES_MAX) chunks.push(chunk);
+      size += chunk.length;
+    });
+  }
   return () => Buffer.concat(chunks).toString('utf8');
 }

@@ -1,0 +1,9 @@
+/** Third-party programs that judge Leafgate from outside. */
+
+export { enrolWithCertmonger } from './certmonger.ts';
+export type { EnrolmentResult, EnrolmentTask, KeyPair } from './client-session.ts';
+export { clients } from './clients.ts';
+export { ensureThirdParty, type ThirdParty, versionsOf } from './debian.ts';
+export { enrolWithMicromdm } from './micromdm.ts';
+export { enrolWithStrongSwan } from './strongswan.ts';
+export { type LintFinding, type LintReport, type LintResult, zlint } from './zlint.ts';

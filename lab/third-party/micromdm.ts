@@ -1,0 +1,42 @@
+/** micromdm's scepclient. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ClientSession, type EnrolmentResult, type EnrolmentTask, RSA_BITS } from './client-session.ts';
+import type { ThirdParty } from './debian.ts';
+
+/**
+ * Enrols with micromdm's scepclient.
+ *
+ * @param task.recipients which of the served certificates the request is encrypted to: by default those for key
+ *   encipherment, which a server with an RA needs; `all` for one whose CA certificate does not name that usage.
+ * @throws Error if the program cannot be started. A refusal is `ok: false`.
+ */
+export async function enrolWithMicromdm(
+  thirdParty: ThirdParty,
+  task: EnrolmentTask & { readonly recipients?: 'keyEncipherment' | 'all' },
+): Promise<EnrolmentResult> {
+  const session = await ClientSession.open(task);
+  // QUIRK micromdm scepclient: what it finds in its folder (key, request, own certificate) it takes as its own.
+  await mkdir(join(task.workFolder, 'fresh'));
+  const enrolled = await session.run(
+    thirdParty.scepclient,
+    [
+      ...[
+        '-server-url',
+        task.url,
+        '-challenge',
+        task.challenge,
+        '-cn',
+        task.commonName,
+        '-organization',
+        'Lab',
+      ],
+      ...(task.dnsName === undefined ? [] : ['-dnsname', task.dnsName]),
+      ...(task.recipients === 'all' ? [] : ['-key-encipherment-selector']),
+      ...['-keySize', String(RSA_BITS), '-private-key', 'key.pem', '-certificate', 'certificate.pem'],
+    ],
+    join(task.workFolder, 'fresh'),
+  );
+  if (enrolled.exitCode !== 0) return session.failed();
+  return session.finished(await session.read('fresh/certificate.pem'), await session.read('fresh/key.pem'));
+}

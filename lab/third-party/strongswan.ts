@@ -1,0 +1,106 @@
+/** strongSwan's `pki` as a SCEP client. */
+import { readdir } from 'node:fs/promises';
+import {
+  ClientSession,
+  type EnrolmentResult,
+  type EnrolmentTask,
+  type KeyPair,
+  RSA_BITS,
+} from './client-session.ts';
+import type { ThirdParty } from './debian.ts';
+
+/**
+ * Enrols with strongSwan's `pki --scepca` and `pki --scep`.
+ *
+ * It asks for the CA certificates first, as its manual tells, and takes the encryption and the signature certificate
+ * from what the server gave; trust comes from `caCertificatesPem`.
+ *
+ * @param task.renewalOf renews this certificate with a new key (RenewalReq, RFC 8894 §3.3.1.2) instead of enrolling.
+ * @throws Error if a program cannot be started. A refusal is `ok: false`.
+ */
+export async function enrolWithStrongSwan(
+  thirdParty: ThirdParty,
+  task: EnrolmentTask & { readonly renewalOf?: KeyPair },
+): Promise<EnrolmentResult> {
+  const session = await ClientSession.open(task);
+  const fetched = await session.run(thirdParty.pki, [
+    ...['--scepca', '--url', task.url, '--caout', 'ca.der', '--raout', 'ra.der', '--force'],
+  ]);
+  if (fetched.exitCode !== 0) return session.failed();
+  const served: ServedCertificate[] = [];
+  for (const file of (await readdir(task.workFolder)).filter((name) => name.endsWith('.der')).sort()) {
+    const text = await session.run(thirdParty.openssl, [
+      ...['x509', '-inform', 'DER', '-in', file, '-noout', '-subject', '-issuer'],
+      ...['-ext', 'keyUsage,basicConstraints'],
+    ]);
+    served.push(parseServedCertificate(file, text.stdout));
+  }
+  const roles = chooseScepCertificates(served);
+  if (roles === undefined) return session.failed('the server gave no CA certificate');
+
+  const trusted: string[] = [];
+  for (const [index, pem] of task.caCertificatesPem.entries()) {
+    trusted.push('--cacert', await session.write(`trusted-${index}.pem`, pem));
+  }
+  // QUIRK strongSwan: `--scep` reads RSA keys in the PKCS #1 form only.
+  const keyFile = 'key.pem';
+  await session.run(thirdParty.openssl, ['genrsa', '-traditional', '-out', keyFile, String(RSA_BITS)]);
+  const renewal =
+    task.renewalOf === undefined
+      ? ['--password', task.challenge]
+      : [
+          ...['--cert', await session.write('old-certificate.pem', task.renewalOf.certificatePem)],
+          ...['--key', await session.write('old-key.pem', task.renewalOf.keyPem)],
+        ];
+  const enrolled = await session.run(thirdParty.pki, [
+    ...['--scep', '--url', task.url, '--in', keyFile, '--dn', `O=Lab, CN=${task.commonName}`],
+    ...(task.dnsName === undefined ? [] : ['--san', task.dnsName]),
+    ...renewal,
+    ...['--cacert-enc', roles.encryption, '--cacert-sig', roles.signature, ...trusted, '--outform', 'pem'],
+  ]);
+  if (enrolled.exitCode !== 0) return session.failed();
+  return session.finished(enrolled.stdout, await session.read(keyFile));
+}
+
+/** One certificate of a GetCACert answer, as `openssl x509` describes it. */
+export interface ServedCertificate {
+  readonly file: string;
+  readonly isCa: boolean;
+  readonly isSelfIssued: boolean;
+  readonly keyUsage: readonly string[];
+}
+
+/** Reads the text of `openssl x509 -subject -issuer -ext keyUsage,basicConstraints`. */
+export function parseServedCertificate(file: string, text: string): ServedCertificate {
+  const usage = /X509v3 Key Usage:[^\n]*\n\s*([^\n]*)/.exec(text)?.[1] ?? '';
+  const subject = /^subject=(.*)$/m.exec(text)?.[1];
+  return {
+    file,
+    isCa: /CA:TRUE/.test(text),
+    isSelfIssued: subject !== undefined && subject === /^issuer=(.*)$/m.exec(text)?.[1],
+    keyUsage: usage
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== ''),
+  };
+}
+
+/**
+ * Which file a SCEP client encrypts to and which it expects the answer to be signed by: the RA's certificates by their
+ * keyUsage, else the CA that is not a root, else the root. `undefined` if there is none at all.
+ */
+export function chooseScepCertificates(
+  served: readonly ServedCertificate[],
+): { readonly encryption: string; readonly signature: string } | undefined {
+  const preferred = [
+    ...served.filter(({ isCa }) => !isCa),
+    ...served.filter(({ isCa, isSelfIssued }) => isCa && !isSelfIssued),
+    ...served.filter(({ isCa, isSelfIssued }) => isCa && isSelfIssued),
+  ];
+  const withUsage = (usage: string) =>
+    preferred.find(({ isCa, keyUsage }) => !isCa && keyUsage.includes(usage)) ??
+    preferred.find(({ isCa }) => isCa);
+  const encryption = withUsage('Key Encipherment');
+  const signature = withUsage('Digital Signature');
+  return encryption && signature && { encryption: encryption.file, signature: signature.file };
+}
