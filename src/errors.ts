@@ -158,7 +158,8 @@ const table = {
     kind: 'malformed',
     http: 400,
     text: 'the request is not valid HTTP',
-    cause: 'The edge could not read the request, or its length could be read in two ways (request smuggling).',
+    cause:
+      'The edge could not read the request, or its length could be read in two ways (request smuggling).',
     mend: 'Nothing for scans of the internet. For a real device, look for a proxy in between that damages requests.',
   },
   request_malformed: {
@@ -172,8 +173,17 @@ const table = {
     kind: 'malformed',
     http: 400,
     text: 'the profile is not valid',
-    cause: 'A field of a trusted-certificate or SCEP profile has an impossible value, or refers to a profile that is absent.',
+    cause:
+      'A field of a trusted-certificate or SCEP profile has an impossible value, or refers to a profile that is absent.',
     mend: 'The message names the field and what it takes.',
+  },
+  server_answer: {
+    kind: 'malformed',
+    http: 502,
+    text: 'the server’s answer is not what was asked for',
+    cause:
+      'A device got a web page, a redirect, an error status or another content type from the MDM or SCEP server.',
+    mend: 'Compare the URL in the profile; look for a proxy, sign-in page or load balancer that answers in its place.',
   },
   // --- refused: the policy --------------------------------------------------------------------------------------
   message_type_unsupported: {
@@ -284,7 +294,8 @@ const table = {
     kind: 'refused',
     http: 409,
     text: 'the profile cannot be made out for this device',
-    cause: 'A variable such as {{UserPrincipalName}} has no value for the device, or its value does not fit its place.',
+    cause:
+      'A variable such as {{UserPrincipalName}} has no value for the device, or its value does not fit its place.',
     mend: 'Give the device a user, or use a variable that every targeted device has.',
   },
   subject_missing: {
@@ -392,6 +403,30 @@ const table = {
     cause: 'A bearer token, an enrolment token or a client secret is missing, wrong or expired.',
     mend: 'Make a new one; check the clock.',
   },
+  ca_thumbprint_mismatch: {
+    kind: 'refused',
+    http: 403,
+    text: 'the hash value is not correct: the SCEP server does not serve the CA certificate of the profile',
+    cause:
+      'No certificate of GetCACert has the thumbprint of the trusted certificate that the SCEP profile names.',
+    mend: 'Let the profile name the issuing CA or root that stands behind its SCEP URL; renew it after a CA renewal.',
+  },
+  certificate_untrusted: {
+    kind: 'refused',
+    http: 403,
+    text: 'the certificate does not lead to a trusted root',
+    cause:
+      'A device found no valid chain from a certificate of the SCEP server to a root that a profile installed.',
+    mend: 'Assign the profiles of root and issuing CA to the same devices; check the CA’s chain and the device’s clock.',
+  },
+  certificate_key_mismatch: {
+    kind: 'refused',
+    http: 403,
+    text: 'the certificate is not for the device’s key',
+    cause:
+      'The SCEP server answered with certificates, but none of them carries the public key of the request.',
+    mend: 'Look the transaction up at the SCEP server; two devices must never share a transactionID.',
+  },
   // --- unavailable: the world -----------------------------------------------------------------------------------
   validator_unreachable: {
     kind: 'unavailable',
@@ -445,7 +480,8 @@ const table = {
     kind: 'unavailable',
     http: 429,
     text: 'too many requests at once; try again',
-    cause: 'The edge, or every connector that is connected to it, already carries as many requests as it may.',
+    cause:
+      'The edge, or every connector that is connected to it, already carries as many requests as it may.',
     mend: 'Nothing if it passes: devices try again. Else find out why the SCEP server answers slowly.',
   },
   tunnel_timeout: {
@@ -454,6 +490,13 @@ const table = {
     text: 'the service did not answer in time',
     cause: 'The SCEP server did not answer within the edge’s time limit.',
     mend: 'Check the server’s log at that time.',
+  },
+  server_unreachable: {
+    kind: 'unavailable',
+    http: 503,
+    text: 'the server cannot be reached; try again',
+    cause: 'A device got no answer from the MDM or SCEP server, or one that asks it to come back later.',
+    mend: 'Check name resolution, the network path, the TLS certificate and both clocks.',
   },
   // --- misconfigured: refuses to start ----------------------------------------------------------------------------
   config_invalid: {
@@ -492,12 +535,26 @@ const table = {
     cause: 'The schema version in the database is higher than this program knows.',
     mend: 'Run the newer version, or restore a backup from before the upgrade.',
   },
+  store_locked: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'another server uses this data folder',
+    cause: 'Two servers on one data folder would take each other’s work for dead.',
+    mend: 'Stop the other server, or give this one a data folder of its own.',
+  },
   listen_failed: {
     kind: 'misconfigured',
     http: 500,
     text: 'a listener could not be opened',
     cause: 'The address is in use, not on this machine, or not permitted.',
     mend: 'Change the address in the configuration or stop the other program.',
+  },
+  device_folder: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the device’s folder cannot be used',
+    cause: 'The folder holds no device, holds one already, is damaged, or shows secrets to other users.',
+    mend: 'The message names the file. Join into an empty folder, or set the mode of its secrets to 0600.',
   },
   // --- bug: our own invariants --------------------------------------------------------------------------------------
   lint_failed: {
