@@ -235,7 +235,7 @@ export async function temporaryFolder(): Promise<{
 /** An MDM on 127.0.0.1, with the three profiles; close it. */
 export async function openTestMdm(options: Partial<MdmOptions> = {}): Promise<OpenMdm> {
   const folder = await temporaryFolder();
-  const opened = await openMdm({
+  const opening = openMdm({
     databaseFile: join(folder.path, 'mdm.db'),
     host: '127.0.0.1',
     port: 0,
@@ -246,6 +246,8 @@ export async function openTestMdm(options: Partial<MdmOptions> = {}): Promise<Op
     log: openLog('silent', 'mdm'),
     ...options,
   });
+  opening.catch(folder.remove);
+  const opened = await opening;
   await opened.mdm.upsertProfile(rootProfile);
   await opened.mdm.upsertProfile(intermediateProfile);
   await opened.mdm.upsertProfile(deviceScepProfile);
