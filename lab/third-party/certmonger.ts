@@ -43,6 +43,7 @@ export async function enrolWithCertmonger(
     args: ['-n', '-L', '-P', socket, '-d', '2'],
     folder: task.workFolder,
     environment: session.environment,
+    logFile: join(task.workFolder, 'daemon.log'),
   });
   try {
     const [issuingCa] = task.caCertificatesPem;

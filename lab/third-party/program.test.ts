@@ -42,7 +42,10 @@ describe('a program', () => {
       runProgram({ program: '/nonexistent/program', args: [], timeoutMs: 1000 }),
       /cannot be started/,
     );
-    await assert.rejects(startProgram({ program: '/nonexistent/program', args: [] }), /cannot be started/);
+    await assert.rejects(
+      startProgram({ program: '/nonexistent/program', args: [], logFile: join(folder, 'log') }),
+      /cannot be started/,
+    );
   });
 
   test('that fails answers its exit code and what it said', async () => {
@@ -92,12 +95,13 @@ describe('a program', () => {
         `process.on('SIGTERM', () => {}); setInterval(() => {}, 1000); console.log('up');
          require('node:fs').writeFileSync(${JSON.stringify(file)}, 'yes')`,
       ],
+      logFile: join(folder, 'log'),
     });
     for (let tries = 0; tries < 200 && (await readFile(file, 'utf8').catch(() => '')) !== 'yes'; tries += 1)
       await sleep(50);
     assert.ok(isAlive(running.pid));
     await running.end();
     assert.ok(await untilDead(running.pid));
-    assert.match(running.log(), /up/);
+    assert.match(await running.log(), /up/);
   });
 });

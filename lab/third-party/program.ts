@@ -1,5 +1,6 @@
 /** Runs one program of the machine, bounded in time, and says what it answered. */
 import { spawn } from 'node:child_process';
+import { open, readFile } from 'node:fs/promises';
 
 /** How to run a program. */
 export interface ProgramRun {
@@ -81,11 +82,17 @@ export function runProgram(run: ProgramRun): Promise<ProgramAnswer> {
 export interface RunningProgram {
   readonly pid: number;
   /** Everything that it has said so far, both streams as they came. */
-  log(): string;
+  log(): Promise<string>;
   /** Resolves when it has ended, by itself or by `end`. */
   readonly ended: Promise<void>;
   /** Asks it to end (SIGTERM), kills it after a grace time, and resolves when it is gone. */
   end(): Promise<void>;
+}
+
+/** How to start a program that runs beside this one. */
+export interface ProgramStart extends Omit<ProgramRun, 'input' | 'timeoutMs'> {
+  /** Where everything goes that it says; overwritten. */
+  readonly logFile: string;
 }
 
 /** How long a program has to end itself before it is killed. */
@@ -97,20 +104,21 @@ const END_GRACE_MS = 3_000;
  *
  * @throws Error if it cannot be started at all.
  */
-export async function startProgram(run: Omit<ProgramRun, 'input' | 'timeoutMs'>): Promise<RunningProgram> {
+export async function startProgram(run: ProgramStart): Promise<RunningProgram> {
+  // A file and no pipe: a server under load must not wait for, nor pay, a reader of its log.
+  const file = await open(run.logFile, 'w', 0o600);
   const child = spawn(run.program, run.args, {
     cwd: run.folder,
     env: { ...(run.environment ?? process.env) },
     detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', file.fd, file.fd],
   });
-  const log = collect(child.stdout, child.stderr);
   const pid = await new Promise<number>((resolve, reject) => {
     child.once('spawn', () => resolve(child.pid ?? 0));
     child.once('error', (cause) => {
       reject(new Error(`${run.program} cannot be started: ${cause.message}`, { cause }));
     });
-  });
+  }).finally(() => file.close());
   const killAtExit = () => killGroup(pid);
   process.once('exit', killAtExit);
   const ended = new Promise<void>((resolve) => {
@@ -126,7 +134,7 @@ export async function startProgram(run: Omit<ProgramRun, 'input' | 'timeoutMs'>)
     await ended;
     clearTimeout(timer);
   };
-  return { pid, log, ended, end };
+  return { pid, log: () => readFile(run.logFile, 'utf8'), ended, end };
 }
 
 /** Runs the program and answers its standard output. @throws Error, with its output, if it does not exit with 0. */
@@ -155,14 +163,12 @@ function killGroup(pid: number | undefined): void {
   }
 }
 
-function collect(...streams: readonly NodeJS.ReadableStream[]): () => string {
+function collect(stream: NodeJS.ReadableStream): () => string {
   const chunks: Buffer[] = [];
   let size = 0;
-  for (const stream of streams) {
-    stream.on('data', (chunk: Buffer) => {
-      if (size < OUTPUT_BYTES_MAX) chunks.push(chunk);
-      size += chunk.length;
-    });
-  }
+  stream.on('data', (chunk: Buffer) => {
+    if (size < OUTPUT_BYTES_MAX) chunks.push(chunk);
+    size += chunk.length;
+  });
   return () => Buffer.concat(chunks).toString('utf8');
 }
