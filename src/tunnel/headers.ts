@@ -1,7 +1,7 @@
 /** Which header fields pass a proxy. */
 
 /** Header fields by lower-case name. */
-export type Headers = Record<string, string | readonly string[]>;
+export type Headers = Record<string, string | string[]>;
 
 /**
  * Fields that belong to one connection and not to the message (RFC 9110 §7.6.1), `host`, because the target is
@@ -27,7 +27,7 @@ const forwardingClaim = /^(?:forwarded|via|x-forwarded.*|x-real-ip|x-client-ip|t
 
 /** The fields that travel on: without hop-by-hop fields, pseudo-fields and what `Connection` names. */
 export function endToEndHeaders(headers: Readonly<Record<string, string | string[] | undefined>>): Headers {
-  const connection = String(headers['connection'] ?? '').toLowerCase();
+  const connection = String(headers.connection ?? '').toLowerCase();
   const named = new Set(connection.split(',').map((name) => name.trim()));
   const kept: Headers = {};
   for (const [name, value] of Object.entries(headers)) {

@@ -1,5 +1,5 @@
 /** Carries bytes over one outbound connection, understands none of them. */
-export { type AllowRule, defaultAllowRules, type DenialReason, judgeRequest } from './allow-list.ts';
+export { type AllowRule, type DenialReason, defaultAllowRules, judgeRequest } from './allow-list.ts';
 export { type Connector, type ConnectorOptions, openConnector } from './connector.ts';
 export { type Edge, type EdgeOptions, openEdge } from './edge.ts';
 export type { Refusal, RefusalReason } from './refusals.ts';

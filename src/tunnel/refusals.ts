@@ -36,7 +36,7 @@ export const REFUSALS_PATH = '/.leafgate/refusals';
  */
 export const REFUSALS_MAX = 64;
 
-/** Bytes of one report: `REFUSALS_MAX` rows of at most 400. */
+/** Bytes of one report: `REFUSALS_MAX` rows of at most 500. */
 export const REPORT_BYTES_MAX = 32 * 1024;
 
 const PATH_CHARACTERS_MAX = 120;
@@ -104,7 +104,8 @@ function parseRefusal(row: unknown): Refusal | undefined {
   if (known === undefined) return undefined;
   if (typeof method !== 'string' || !/^[A-Z-]{1,32}$/.test(method)) return undefined;
   if (typeof path !== 'string' || !/^[ -~]{1,120}$/.test(path)) return undefined;
-  if (typeof source !== 'string' || !(isIP(source) !== 0 || source === '-')) return undefined;
+  if (typeof source !== 'string' || source.length > 64) return undefined;
+  if (isIP(source) === 0 && source !== '-') return undefined;
   if (typeof count !== 'number' || !Number.isSafeInteger(count) || count < 1) return undefined;
   if (typeof reference !== 'string' || !/^LG-[A-Z2-7]{6}$/.test(reference)) return undefined;
   return { at: new Date(at), reason: known, method, path, source, count, reference };
