@@ -1,0 +1,50 @@
+/** The RA's yes, as a value that the CA can trust to come from the RA. */
+import type { CertificationRequest, GeneralName, KeyUsage, Name } from '../codec/index.ts';
+
+/** What the RA approved. The CA builds the certificate from this and the template, never from the request. */
+export interface Approval {
+  /** The RA's number of this request; the CA makes at most one live certificate for it. */
+  readonly requestID: string;
+  /** Name of the issuing CA. */
+  readonly issuer: string;
+  /** Name of the template. */
+  readonly template: string;
+  /** The request as it was parsed; the CA takes its key from here and checks the proof of possession itself. */
+  readonly csr: CertificationRequest;
+  readonly subject: Name;
+  readonly subjectAltName: readonly GeneralName[];
+  /** A part of the template's bits; all of them if absent. */
+  readonly keyUsage?: readonly KeyUsage[];
+  /** A part of the template's purposes; all of them if absent. */
+  readonly extKeyUsage?: readonly string[];
+  /** The RA's service identity (AD CS: Requester Name). */
+  readonly requester: string;
+  /** The device, as far as the RA knows it. */
+  readonly device: string;
+}
+
+/**
+ * An approval that was minted, and by nobody but the RA: the constructor is private, the brand cannot be forged, and
+ * the import rules let only `ra` reach `mint`.
+ */
+export class ApprovedRequest {
+  readonly #approval: Approval;
+
+  private constructor(approval: Approval) {
+    this.#approval = Object.freeze({ ...approval });
+  }
+
+  /** Says yes. To be called at the one decision point of the RA. */
+  static mint(approval: Approval): ApprovedRequest {
+    return new ApprovedRequest(approval);
+  }
+
+  /**
+   * The approval inside.
+   *
+   * @throws TypeError if `request` was not minted.
+   */
+  static open(request: ApprovedRequest): Approval {
+    return request.#approval;
+  }
+}

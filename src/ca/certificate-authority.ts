@@ -1,0 +1,359 @@
+/** The certificate authority: issues what the RA approved, revokes, and signs CRLs. */
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  authorityInfoAccessExtension,
+  authorityKeyIdentifierExtension,
+  buildCrl,
+  buildSigned,
+  buildTbsCertificate,
+  type Certificate,
+  crlDistributionPointsExtension,
+  crlNumberExtension,
+  type Extension,
+  endEntityBasicConstraintsExtension,
+  extKeyUsageExtension,
+  generalNamesToString,
+  hex,
+  keyIdentifier,
+  keyUsageExtension,
+  nameToString,
+  parseCertificate,
+  type SignatureAlgorithmName,
+  subjectAltNameExtension,
+  subjectKeyIdentifierExtension,
+  subjectKeyIdentifierOf,
+  thumbprintOf,
+  verifyCertificationRequest,
+} from '../codec/index.ts';
+import { PkiError } from '../errors.ts';
+import type { PrivateKey } from '../keys/index.ts';
+import type { AuditEntry, CaStore, CertificateRecord, CrlRecord, RevocationReason } from '../store/index.ts';
+import type { Clock } from '../telemetry.ts';
+import { type Approval, ApprovedRequest } from './approved-request.ts';
+import { judgeKey } from './key-policy.ts';
+import { lintBeforeSigning, serialNumberFrom } from './lint.ts';
+import type { CertificateTemplate } from './template.ts';
+
+/** An issuing CA: who it is, the key it signs with, and where its CRL and certificate are to be found. */
+export interface Issuer {
+  /** Name in the configuration. */
+  readonly name: string;
+  readonly certificate: Certificate;
+  /** DER from the issuing certificate up to and including the root. */
+  readonly chain: readonly Uint8Array[];
+  readonly key: PrivateKey;
+  readonly signatureAlgorithm: SignatureAlgorithmName;
+  /** Where the CRL of this CA is served. */
+  readonly crlUrls: readonly string[];
+  /** Where the certificate of this CA is served. */
+  readonly caIssuersUrls: readonly string[];
+  /** How long a CRL counts; a new one is due well before. */
+  readonly crlPeriodMs: number;
+  /** How long before `nextUpdate` the next CRL is made, for relying parties that cannot be reached in between. */
+  readonly crlOverlapMs: number;
+}
+
+/** What a certificate authority is opened with. */
+export interface CertificateAuthorityOptions {
+  readonly issuers: readonly Issuer[];
+  readonly templates: readonly CertificateTemplate[];
+  readonly store: CaStore;
+  readonly clock: Clock;
+}
+
+/** An intent that is older than any signature takes belongs to a process that died. */
+const INTENT_LIFETIME_MS = 2 * 60 * 1000;
+/** A second clash of 126 random bits means that the random source is broken. */
+const SERIAL_ATTEMPTS_MAX = 3;
+const DAY_MS = 24 * 60 * 60 * 1000;
+/** AD CS: thisUpdate lies ten minutes back, for relying parties whose clock is behind. */
+const CRL_BACKDATE_MS = 10 * 60 * 1000;
+
+/**
+ * Issues certificates, and obeys nobody but the RA: `issue` takes only what the RA minted, and checks key, template and
+ * proof of possession itself all the same.
+ */
+export class CertificateAuthority {
+  readonly #issuers: ReadonlyMap<string, Issuer>;
+  readonly #templates: ReadonlyMap<string, CertificateTemplate>;
+  readonly #store: CaStore;
+  readonly #clock: Clock;
+
+  constructor(options: CertificateAuthorityOptions) {
+    this.#issuers = new Map(options.issuers.map((issuer) => [issuer.name, issuer]));
+    this.#templates = new Map(options.templates.map((template) => [template.name, template]));
+    this.#store = options.store;
+    this.#clock = options.clock;
+  }
+
+  /** The issuing CAs, by the order of the configuration. */
+  get issuers(): readonly Issuer[] {
+    return [...this.#issuers.values()];
+  }
+
+  /** The issuing CA of this name. Throws PkiError `template_denied` if there is none. */
+  issuer(name: string): Issuer {
+    const issuer = this.#issuers.get(name);
+    if (issuer === undefined) throw new PkiError('template_denied', `there is no issuing CA “${name}”`);
+    return issuer;
+  }
+
+  /** The template of this name. Throws PkiError `template_denied` if there is none. */
+  template(name: string): CertificateTemplate {
+    const template = this.#templates.get(name);
+    if (template === undefined) throw new PkiError('template_denied', `there is no template “${name}”`);
+    return template;
+  }
+
+  /**
+   * Issues the certificate of an approved request.
+   *
+   * When it resolves, the certificate is on record. When it throws, no signature left this function: at most an intent
+   * is on record, whose serial is never used again.
+   *
+   * @throws PkiError `template_denied`, `csr_signature`, `key_*`, `eku_mismatch`, `key_usage_mismatch`, `san_mismatch`,
+   *   `lint_failed`, `key_unavailable`, `store_unavailable`, or `enrolment_busy` if the request has a certificate.
+   */
+  async issue(request: ApprovedRequest): Promise<Certificate> {
+    const approval = ApprovedRequest.open(request);
+    const issuer = this.issuer(approval.issuer);
+    const template = this.template(approval.template);
+    // Step 1: check again what the RA should have checked.
+    check(approval, template);
+    // Step 2: choose a serial, reserve it, and write down what is about to be signed: whatever happens to this process
+    // from here on, there is a record of it (RFC 5280 §4.1.2.2: a serial is used once).
+    const { serialNumber, tbsCertificate } = await this.#reserve(approval, issuer, template);
+    // Step 3: lint.
+    const algorithm = issuer.signatureAlgorithm;
+    lintBeforeSigning(
+      tbsCertificate,
+      (tbs) => buildSigned(tbs, algorithm, Uint8Array.of(0)),
+      issuer.certificate,
+    );
+    // Step 4: sign.
+    const signature = await issuer.key.sign(algorithm, tbsCertificate);
+    const certificate = buildSigned(tbsCertificate, algorithm, signature);
+    // Step 5: record, before anybody gets to see it.
+    const parsed = parseCertificate(certificate);
+    const thumbprint = thumbprintOf(certificate);
+    await this.#store.recordCertificate({
+      issuer: issuer.name,
+      serialNumber,
+      certificate,
+      thumbprint,
+      audit: issuedEntry(approval, parsed, thumbprint, this.#clock.now()),
+    });
+    return parsed;
+  }
+
+  async #reserve(
+    approval: Approval,
+    issuer: Issuer,
+    template: CertificateTemplate,
+  ): Promise<{ readonly serialNumber: string; readonly tbsCertificate: Uint8Array }> {
+    const validity = validityOf(template, issuer, this.#clock.now());
+    const extensions = extensionsOf(approval, issuer, template);
+    for (let attempt = 0; attempt < SERIAL_ATTEMPTS_MAX; attempt += 1) {
+      const serialNumber = serialNumberFrom(randomBytes(16));
+      const tbsCertificate = buildTbsCertificate({
+        serialNumber,
+        signatureAlgorithm: issuer.signatureAlgorithm,
+        issuer: issuer.certificate.subject,
+        ...validity,
+        subject: approval.subject,
+        spki: approval.csr.spki,
+        extensions,
+      });
+      const reserved = await this.#store.reserveSerial({
+        requestID: approval.requestID,
+        issuer: issuer.name,
+        serialNumber,
+        template: template.name,
+        subject: nameToString(approval.subject),
+        subjectAltName: generalNamesToString(approval.subjectAltName),
+        requester: approval.requester,
+        device: approval.device,
+        publicKeyHash: hex(createHash('sha256').update(approval.csr.spki).digest()),
+        ...validity,
+        tbsCertificate,
+        reservedAt: this.#clock.now(),
+      });
+      if (reserved) return { serialNumber, tbsCertificate };
+    }
+    throw new PkiError('internal', 'the random source repeats serial numbers');
+  }
+
+  /** The live certificate of a request of the RA, if there is one. */
+  certificateOf(requestID: string): CertificateRecord | undefined {
+    return this.#store.certificateByRequest(requestID);
+  }
+
+  /**
+   * Revokes a certificate; the next CRL lists it. `already` changes nothing.
+   *
+   * @throws PkiError `store_unavailable`.
+   */
+  async revoke(revocation: {
+    readonly issuer: string;
+    readonly serialNumber: string;
+    readonly reason: RevocationReason;
+    readonly actor: string;
+    readonly text: string;
+  }): Promise<'revoked' | 'already' | 'unknown'> {
+    const { issuer, serialNumber, reason, actor, text } = revocation;
+    const at = this.#clock.now();
+    return await this.#store.revoke({
+      issuer,
+      serialNumber,
+      reason,
+      at,
+      audit: {
+        at,
+        event: 'certificate.revoked',
+        actor,
+        reference: '',
+        code: '',
+        text,
+        detail: { issuer, serialNumber, reason },
+      },
+    });
+  }
+
+  /**
+   * Gives up the intents of processes that died: all that were reserved before this server started, or, while it runs,
+   * those older than any signature takes. Their serials stay used and go on the CRL, since a signature may exist.
+   */
+  async abandonDeadIntents(moment: 'at-start' | 'while-running'): Promise<number> {
+    const at = this.#clock.now();
+    const reservedBefore = moment === 'at-start' ? at : new Date(at.getTime() - INTENT_LIFETIME_MS);
+    let count = 0;
+    for (const issuer of this.#issuers.values()) {
+      const serials = await this.#store.abandonIntents({ issuer: issuer.name, reservedBefore, at });
+      count += serials.length;
+    }
+    return count;
+  }
+
+  /**
+   * Signs and records a new full CRL (RFC 5280 §5) if one is due: none exists, a revocation is not on it yet, or its
+   * overlap has begun. Answers the CRL that counts.
+   */
+  async publishCrl(issuerName: string): Promise<CrlRecord> {
+    const issuer = this.issuer(issuerName);
+    const now = this.#clock.now();
+    const revocationCount = this.#store.revocationCount(issuer.name);
+    const latest = this.#store.latestCrl(issuer.name);
+    if (
+      latest !== undefined &&
+      latest.revocationCount === revocationCount &&
+      now.getTime() < latest.nextUpdate.getTime() - issuer.crlOverlapMs
+    ) {
+      return latest;
+    }
+    const crlNumber = await this.#store.reserveCrlNumber(issuer.name);
+    const thisUpdate = new Date(now.getTime() - CRL_BACKDATE_MS);
+    const nextUpdate = new Date(now.getTime() + issuer.crlPeriodMs + issuer.crlOverlapMs);
+    const crl = await buildCrl(
+      {
+        signatureAlgorithm: issuer.signatureAlgorithm,
+        issuer: issuer.certificate.subject,
+        thisUpdate,
+        nextUpdate,
+        revoked: this.#store.revokedEntries(issuer.name, now).map((entry) => ({
+          serialNumber: entry.serialNumber,
+          revocationDate: entry.revokedAt,
+          reason: entry.reason,
+        })),
+        extensions: [authorityKeyIdentifierExtension(keyIdentifierOf(issuer)), crlNumberExtension(crlNumber)],
+      },
+      (algorithm, data) => issuer.key.sign(algorithm, data),
+    );
+    const record: CrlRecord = {
+      issuer: issuer.name,
+      crlNumber,
+      thisUpdate,
+      nextUpdate,
+      crl,
+      revocationCount,
+    };
+    await this.#store.recordCrl(record);
+    return record;
+  }
+
+  /** The newest CRL of an issuing CA; `undefined` before the first. */
+  latestCrl(issuer: string): CrlRecord | undefined {
+    return this.#store.latestCrl(issuer);
+  }
+}
+
+/** Step 1 of `issue`: the template is the ceiling, and the requester holds the key. */
+function check(approval: Approval, template: CertificateTemplate): void {
+  if (!verifyCertificationRequest(approval.csr)) {
+    throw new PkiError('csr_signature', 'the request is not signed by its own key');
+  }
+  const key = judgeKey(approval.csr.spki, template);
+  if (key.verdict === 'refuse') throw new PkiError(key.code, key.detail);
+  if (approval.extKeyUsage?.some((purpose) => !template.extKeyUsage.includes(purpose)) === true) {
+    throw new PkiError('eku_mismatch', 'a purpose beyond the template was approved');
+  }
+  if (approval.keyUsage?.some((bit) => !template.keyUsage.includes(bit)) === true) {
+    throw new PkiError('key_usage_mismatch', 'a key usage beyond the template was approved');
+  }
+  const types: readonly string[] = template.subjectAltNameTypes;
+  if (approval.subjectAltName.some((name) => !types.includes(name.type))) {
+    throw new PkiError('san_mismatch', 'a kind of subjectAltName beyond the template was approved');
+  }
+}
+
+/** Back-dated as the template says, but neither before the issuer began nor beyond its end. */
+function validityOf(
+  template: CertificateTemplate,
+  issuer: Issuer,
+  now: Date,
+): { readonly notBefore: Date; readonly notAfter: Date } {
+  const from = Math.max(now.getTime() - template.backdateMs, issuer.certificate.notBefore.getTime());
+  const until = Math.min(
+    now.getTime() + template.validityDays * DAY_MS,
+    issuer.certificate.notAfter.getTime(),
+  );
+  const toSecond = (ms: number) => new Date(Math.floor(ms / 1000) * 1000);
+  return { notBefore: toSecond(from), notAfter: toSecond(until) };
+}
+
+function extensionsOf(approval: Approval, issuer: Issuer, template: CertificateTemplate): Extension[] {
+  return [
+    endEntityBasicConstraintsExtension(),
+    keyUsageExtension(approval.keyUsage ?? template.keyUsage),
+    extKeyUsageExtension(approval.extKeyUsage ?? template.extKeyUsage),
+    ...(approval.subjectAltName.length === 0
+      ? []
+      : [subjectAltNameExtension(approval.subjectAltName, approval.subject)]),
+    subjectKeyIdentifierExtension(keyIdentifier(approval.csr.spki)),
+    authorityKeyIdentifierExtension(keyIdentifierOf(issuer)),
+    crlDistributionPointsExtension(issuer.crlUrls),
+    ...(issuer.caIssuersUrls.length === 0 ? [] : [authorityInfoAccessExtension(issuer.caIssuersUrls)]),
+  ];
+}
+
+function keyIdentifierOf(issuer: Issuer): Uint8Array {
+  return subjectKeyIdentifierOf(issuer.certificate) ?? keyIdentifier(issuer.certificate.spki);
+}
+
+function issuedEntry(approval: Approval, certificate: Certificate, thumbprint: string, at: Date): AuditEntry {
+  return {
+    at,
+    event: 'certificate.issued',
+    actor: approval.requester,
+    reference: '',
+    code: '',
+    text: `issued to ${nameToString(approval.subject)}`,
+    detail: {
+      requestID: approval.requestID,
+      issuer: approval.issuer,
+      template: approval.template,
+      serialNumber: certificate.serialNumber,
+      thumbprint,
+      device: approval.device,
+    },
+  };
+}

@@ -1,0 +1,6 @@
+/** Makes certificates: templates, issuance, serial numbers, lint, revocation, CRLs, and the two tiers of CAs. */
+export type { Approval, ApprovedRequest } from './approved-request.ts';
+export * from './certificate-authority.ts';
+export * from './hierarchy.ts';
+export * from './key-policy.ts';
+export * from './template.ts';

@@ -1,0 +1,42 @@
+/** `leafgate audit`: what happened, and why something was refused. */
+import type { Command } from 'commander';
+import { configOption, withAuthorities } from './context.ts';
+import { type ListingOptions, printRows } from './output.ts';
+
+const columns = {
+  at: 'Time',
+  event: 'Event',
+  code: 'Reason',
+  reference: 'Reference',
+  actor: 'Actor',
+  text: 'Text',
+  detail: 'Detail',
+};
+
+/** Adds the command. */
+export function addAudit(program: Command): void {
+  const audit = program.command('audit').description('the audit list');
+  audit
+    .command('list')
+    .description('events, newest first')
+    .option(...configOption)
+    .option('--event <prefix>', 'only events that begin so: enrolment.refused, certificate., edge.')
+    .option('--reference <LG-…>', 'the event that a refused device was told about')
+    .option('--limit <n>', 'at most this many', Number, 50)
+    .option('--json', 'for machines')
+    .action(
+      async (
+        options: ListingOptions & { config?: string; event?: string; reference?: string; limit: number },
+      ) => {
+        await withAuthorities(options.config, async ({ store }) => {
+          const { event, reference, limit } = options;
+          const entries = store.auditEntries({
+            limit,
+            ...(event === undefined ? {} : { event }),
+            ...(reference === undefined ? {} : { reference }),
+          });
+          printRows(entries as unknown as Record<string, unknown>[], columns, options);
+        });
+      },
+    );
+}

@@ -1,0 +1,66 @@
+/** `leafgate challenge`: one-time challenges and the hash of a static secret. */
+import { text } from 'node:stream/consumers';
+import type { Command } from 'commander';
+import { nameFromString, nameToString } from '../codec/index.ts';
+import { PkiError } from '../errors.ts';
+import { hashStaticSecret } from '../ra/index.ts';
+import { configOption, withAuthorities } from './context.ts';
+import { type ListingOptions, printFacts } from './output.ts';
+
+const MINUTE_MS = 60_000;
+
+/** Adds the commands. */
+export function addChallenge(program: Command): void {
+  const challenge = program.command('challenge').description('challenges for devices that no MDM manages');
+  challenge
+    .command('create')
+    .description('make a one-time challenge; it is shown once')
+    .argument('<endpoint>', 'endpoint with the oneTime validator')
+    .option(...configOption)
+    .option('--device <device>', 'the device it is for, as views show it', '')
+    .option('--subject <name>', 'pin the subject: CN=printer-7,O=Example')
+    .option('--san <names>', 'pin the subject alternative name: DNS:printer-7.example')
+    .option('--minutes <n>', 'lifetime', Number, 60)
+    .option('--json', 'for machines')
+    .action(
+      async (
+        endpoint: string,
+        options: ListingOptions & {
+          config?: string;
+          device: string;
+          subject?: string;
+          san?: string;
+          minutes: number;
+        },
+      ) => {
+        if (!(options.minutes > 0)) throw new PkiError('config_invalid', '--minutes: a positive number');
+        await withAuthorities(options.config, async ({ oneTime }, config) => {
+          const named = config.endpoints.find(({ name }) => name === endpoint);
+          if (named?.validators.some((validator) => validator.oneTime !== undefined) !== true) {
+            throw new PkiError(
+              'config_invalid',
+              `there is no endpoint “${endpoint}” with the oneTime validator`,
+            );
+          }
+          const made = await oneTime.create({
+            endpoint,
+            device: options.device,
+            lifetimeMs: options.minutes * MINUTE_MS,
+            pinned: {
+              ...(options.subject === undefined
+                ? {}
+                : { subject: nameToString(nameFromString(options.subject)) }),
+              ...(options.san === undefined ? {} : { subjectAltName: options.san }),
+            },
+          });
+          printFacts({ challenge: made.challenge, expires: made.expiresAt }, options);
+        });
+      },
+    );
+  challenge
+    .command('hash')
+    .description('read a static secret from standard input and print the hash for the configuration')
+    .action(async () => {
+      console.log(await hashStaticSecret((await text(process.stdin)).replace(/\r?\n$/, '')));
+    });
+}

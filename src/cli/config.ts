@@ -1,0 +1,34 @@
+/** `leafgate config`: checks a configuration and explains its keys. */
+import type { Command } from 'commander';
+import { PkiError } from '../errors.ts';
+import { configReference } from './config-reference.ts';
+import { configOption, loadConfig } from './context.ts';
+
+/** Adds the command. */
+export function addConfig(program: Command): void {
+  const config = program.command('config').description('check and explain the configuration');
+  config
+    .command('check')
+    .description('read the configuration and say whether it is valid')
+    .option(...configOption)
+    .action((options: { readonly config?: string }) => {
+      const parts = Object.keys(loadConfig(options.config)).filter((key) => key !== 'log');
+      console.log(`valid: ${parts.join(', ')}`);
+    });
+  config
+    .command('explain')
+    .description('say what a key means: leafgate config explain server.issuers.crlPeriod')
+    .argument('[key]', 'key with dots; all keys if absent', '')
+    .action((key: string) => {
+      const rows = configReference().filter(
+        (row) => row.key === key || row.key.startsWith(key === '' ? '' : `${key}.`),
+      );
+      if (rows.length === 0) throw new PkiError('config_invalid', `there is no key “${key}”`);
+      for (const row of rows) {
+        const fallback = row.fallback === undefined ? '' : ` (default ${row.fallback})`;
+        console.log(
+          `${row.key}${row.required ? '' : '?'}${fallback}${row.text === '' ? '' : `  ${row.text}`}`,
+        );
+      }
+    });
+}

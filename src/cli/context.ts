@@ -1,0 +1,55 @@
+/** What commands share: the configuration file, and the CA side opened for one command. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Config, readConfig } from '../config.ts';
+import { PkiError } from '../errors.ts';
+import { type Authorities, openAuthorities } from '../main.ts';
+import { openLog, systemClock } from '../telemetry.ts';
+
+/** Places where a configuration is looked for if none is named: the working folder, then the lab in it. */
+const usualPlaces = [
+  'leafgate.yaml',
+  join('leafgate-lab', 'server', 'leafgate.yaml'),
+  '/etc/leafgate/leafgate.yaml',
+];
+
+/** Help text of the option that names the configuration. */
+export const configOption = [
+  '-c, --config <file>',
+  `configuration file (default: ${usualPlaces.join(', ')})`,
+] as const;
+
+/**
+ * The configuration that a command works with.
+ *
+ * @throws PkiError `config_invalid`.
+ */
+export function loadConfig(path: string | undefined): Config {
+  const found = path ?? process.env.LEAFGATE_CONFIG ?? usualPlaces.find((place) => existsSync(place));
+  if (found === undefined) {
+    throw new PkiError(
+      'config_invalid',
+      `no configuration file: name one with --config (looked for ${usualPlaces.join(', ')})`,
+    );
+  }
+  return readConfig(found);
+}
+
+/**
+ * Opens the CA side for one command, beside a server that may be running, and closes it again.
+ *
+ * @throws PkiError `config_invalid` if the configuration has no `server` part, and whatever `work` throws.
+ */
+export async function withAuthorities<T>(
+  path: string | undefined,
+  work: (authorities: Authorities, config: NonNullable<Config['server']>) => Promise<T>,
+): Promise<T> {
+  const { server } = loadConfig(path);
+  if (server === undefined) throw new PkiError('config_invalid', 'the configuration has no `server` part');
+  const authorities = await openAuthorities(server, openLog('warn', 'cli'), systemClock);
+  try {
+    return await work(authorities, server);
+  } finally {
+    await authorities.close();
+  }
+}

@@ -1,0 +1,27 @@
+/** The command line: one file a sub-command. */
+import { Command } from 'commander';
+import { addAudit } from './audit.ts';
+import { addCa } from './ca.ts';
+import { addChallenge } from './challenge.ts';
+import { addConfig } from './config.ts';
+import { printError } from './output.ts';
+import { addServe } from './serve.ts';
+
+/** The whole command tree, without running it. */
+export function buildProgram(): Command {
+  const program = new Command('leafgate')
+    .description('A certificate from your own CA on every managed device, without NDES.')
+    .version('0.1.0')
+    .showHelpAfterError();
+  for (const add of [addServe, addConfig, addCa, addAudit, addChallenge]) add(program);
+  return program;
+}
+
+/** Runs the command line; the process's exit status says how it went. */
+export async function run(argv: readonly string[]): Promise<void> {
+  try {
+    await buildProgram().parseAsync(argv);
+  } catch (thrown) {
+    process.exitCode = printError(thrown);
+  }
+}

@@ -1,0 +1,71 @@
+/** How commands speak: tables for people, JSON for machines, errors with a hint. */
+import { styleText } from 'node:util';
+import { errorTable, PkiError } from '../errors.ts';
+
+/** Whether a person is likely to read standard output. */
+export const isTerminal = (): boolean => process.stdout.isTTY === true;
+
+/** Options that every listing command has. */
+export interface ListingOptions {
+  readonly json?: boolean;
+}
+
+/** Prints rows as an aligned table, or as JSON. Rows keep their order; long cells are cut on a terminal only. */
+export function printRows(
+  rows: readonly Readonly<Record<string, unknown>>[],
+  columns: Readonly<Record<string, string>>,
+  options: ListingOptions,
+): void {
+  if (options.json === true) {
+    console.log(JSON.stringify(rows, null, 2));
+    return;
+  }
+  if (rows.length === 0) {
+    console.log('none');
+    return;
+  }
+  const keys = Object.keys(columns);
+  const cellOf = (row: Readonly<Record<string, unknown>>, key: string) => {
+    const text = valueText(row[key]);
+    return isTerminal() && text.length > 60 ? `${text.slice(0, 59)}…` : text;
+  };
+  const widths = keys.map((key) =>
+    Math.max((columns[key] ?? '').length, ...rows.map((row) => cellOf(row, key).length)),
+  );
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, index) => cell.padEnd(widths[index] ?? 0))
+      .join('  ')
+      .trimEnd();
+  const header = line(keys.map((key) => columns[key] ?? ''));
+  console.log(isTerminal() ? styleText('bold', header) : header);
+  for (const row of rows) console.log(line(keys.map((key) => cellOf(row, key))));
+}
+
+function valueText(value: unknown): string {
+  if (value === undefined || value === null) return '';
+  if (value instanceof Date) return `${value.toISOString().slice(0, 16).replace('T', ' ')}Z`;
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+/** Prints one thing as `name: value` lines, or as JSON. */
+export function printFacts(facts: Readonly<Record<string, unknown>>, options: ListingOptions): void {
+  if (options.json === true) {
+    console.log(JSON.stringify(facts, null, 2));
+    return;
+  }
+  const width = Math.max(...Object.keys(facts).map((key) => key.length));
+  for (const [key, value] of Object.entries(facts))
+    console.log(`${`${key}:`.padEnd(width + 2)}${valueText(value)}`);
+}
+
+/** Prints what went wrong and what to do, and gives the exit status. */
+export function printError(thrown: unknown): number {
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const paint = (style: 'red' | 'yellow', text: string) =>
+    process.stderr.isTTY ? styleText(style, text) : text;
+  console.error(`${paint('red', 'error:')} ${message}`);
+  if (thrown instanceof PkiError)
+    console.error(`${paint('yellow', 'hint:')} ${errorTable[thrown.code].mend}`);
+  return 1;
+}

@@ -1,0 +1,343 @@
+/** The configuration: one documented schema, one strict parser. Nobody else sees raw configuration. */
+import { readFileSync } from 'node:fs';
+import { dirname, isAbsolute, resolve } from 'node:path';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import { PkiError } from './errors.ts';
+
+const UNITS_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** `90d`, `12h`, `30s`: a number and a unit. */
+const durationMs = z
+  .string()
+  .regex(/^\d{1,9}(ms|s|m|h|d)$/, 'a number and a unit: 500ms, 30s, 10m, 12h, 90d')
+  .transform((text) => Number.parseInt(text, 10) * (UNITS_MS[text.replace(/^\d+/, '')] ?? Number.NaN));
+
+const file = z.string().min(1).describe('Path, from the folder of the configuration file.');
+const secret = z
+  .string()
+  .regex(/^(file|env):.+/, 'a reference: file:PATH or env:NAME; secrets themselves never stand here')
+  .describe('Where a secret is: `file:PATH` (mode 0600) or `env:NAME`.');
+const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'lower-case letters, digits and hyphens');
+const urls = z.array(z.url({ protocol: /^https?$/ })).min(1);
+
+const listen = z
+  .string()
+  .regex(/^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$/, 'an address and a port: 127.0.0.1:8080')
+  .transform((text) => {
+    const colon = text.lastIndexOf(':');
+    return { host: text.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port: Number(text.slice(colon + 1)) };
+  });
+
+const key = z
+  .strictObject({
+    file: file.describe('Encrypted PKCS #8 file, mode 0600.'),
+    passphrase: secret,
+  })
+  .describe('A private key.');
+
+const identity = z.strictObject({
+  certificate: file.describe('PEM certificate, followed by its issuers.'),
+  key,
+});
+
+const issuer = z.strictObject({
+  name: name.describe('Names the CA in endpoints, URLs and views.'),
+  certificate: file.describe('PEM: the issuing CA’s certificate, then its issuers up to the root.'),
+  key,
+  crlUrls: urls.describe('Where relying parties find this CA’s CRL; goes into every certificate.'),
+  caIssuersUrls: urls.describe(
+    'Where relying parties find this CA’s certificate; goes into every certificate.',
+  ),
+  crlPeriod: durationMs
+    .default(7 * 86_400_000)
+    .describe('How long a CRL is the current one. AD CS: one week.'),
+  crlOverlap: durationMs
+    .default(43_200_000)
+    .describe('How long before its end a CRL is followed by the next. AD CS: 12 hours.'),
+});
+
+const published = z.strictObject({
+  name,
+  certificate: file.describe('PEM certificate of a CA whose key is not here: the offline root.'),
+  crl: file.describe('DER of its CRL, as the ceremony wrote it.'),
+});
+
+const intune = z
+  .strictObject({
+    tenant: z.string().min(1).describe('Tenant id or domain.'),
+    appId: z.string().min(1).describe('Client id of the app registration with `scep_challenge_provider`.'),
+    secret,
+    authority: z
+      .url({ protocol: /^https$/ })
+      .optional()
+      .describe('Token authority; Microsoft’s public cloud if absent.'),
+    graph: z
+      .url({ protocol: /^https$/ })
+      .optional()
+      .describe('Microsoft Graph; the public cloud if absent.'),
+    intuneResource: z
+      .url({ protocol: /^https$/ })
+      .optional()
+      .describe('Intune’s resource; the public cloud if absent.'),
+    extraCa: file.optional().describe('PEM of further CAs to trust for these calls.'),
+  })
+  .describe('Microsoft Intune, or whatever speaks its contract.');
+
+const validator = z
+  .strictObject({
+    intune: intune.optional(),
+    oneTime: z
+      .strictObject({})
+      .optional()
+      .describe('One-time challenges, made with `leafgate challenge create`.'),
+    staticSecret: z
+      .strictObject({ hash: secret.describe('Reference to the hash that `leafgate challenge hash` prints.') })
+      .optional()
+      .describe('One secret that many devices share. Prefer anything else.'),
+  })
+  .refine((choice) => Object.values(choice).filter((value) => value !== undefined).length === 1, {
+    message: 'exactly one of intune, oneTime, staticSecret',
+  });
+
+const endpoint = z.strictObject({
+  name,
+  paths: z
+    .array(z.string().regex(/^(\/[A-Za-z0-9._-]+)+$/, 'a path such as /certsrv/mscep/mscep.dll'))
+    .min(1)
+    .describe('Paths, without regard to case; everything below them belongs to the endpoint.'),
+  issuer: name.describe('Name of an issuing CA.'),
+  template: name.describe('Name of a template.'),
+  validators: z
+    .array(validator)
+    .min(1, 'an endpoint without a validator would let anyone in')
+    .describe('All of them must accept.'),
+});
+
+const server = z
+  .strictObject({
+    listen: listen.describe('Loopback or a private address; devices come by the edge.'),
+    workers: z.int().min(1).max(64).default(1).describe('Processes that serve requests: one a core.'),
+    dataFolder: file.describe('Database and lock.'),
+    serviceIdentity: z
+      .string()
+      .min(1)
+      .default('svc-leafgate-ra')
+      .describe('The name that certificates are requested under (AD CS: Requester Name).'),
+    issuers: z.array(issuer).min(1),
+    published: z.array(published).default([]).describe('CAs that are only shown: the offline root.'),
+    ra: z.strictObject({
+      signing: identity.describe('Signs the answers (AD CS: Exchange Enrollment Agent). RSA.'),
+      encryption: identity.describe('Opens the requests (AD CS: CEP Encryption). RSA.'),
+      challengeHashKey: secret.describe(
+        'Key under which one-time challenges are hashed; at least 32 characters.',
+      ),
+    }),
+    endpoints: z.array(endpoint).min(1),
+  })
+  .describe('SCEP server, RA and CA.');
+
+const allow = z
+  .array(
+    z.strictObject({
+      name,
+      methods: z.array(z.enum(['GET', 'POST'])).min(1),
+      path: z.string().regex(/^\//),
+      requestTargetBytesMax: z.int().min(1),
+      bodyBytesMax: z.int().min(0),
+    }),
+  )
+  .min(1)
+  .optional()
+  .describe('What may pass; SCEP, CRLs and CA certificates if absent.');
+
+const edge = z
+  .strictObject({
+    http: listen.optional().describe('Plain HTTP for devices and relying parties (SCEP, CRLs).'),
+    https: z.strictObject({ listen, certificate: file, key }).optional().describe('HTTPS for devices.'),
+    tunnel: z.strictObject({
+      listen: listen.describe('Where connectors dial in.'),
+      certificate: file,
+      key,
+      connectorCa: file.describe('PEM of the CA whose connector certificates are taken.'),
+      connectors: z
+        .array(z.string().min(1))
+        .min(1)
+        .describe('Common names of the connectors that are taken.'),
+    }),
+    allow,
+  })
+  .describe('The published side: takes requests from any network, hands them to connectors that dialled in.');
+
+const connector = z
+  .strictObject({
+    edge: z.strictObject({
+      address: listen.describe('Where to dial.'),
+      servername: z.string().min(1).describe('Name in the edge’s certificate.'),
+      ca: file.describe('PEM of the CA that the edge’s certificate must come from.'),
+    }),
+    certificate: file,
+    key,
+    target: z.url({ protocol: /^http$/ }).describe('The SCEP server: loopback or a private address.'),
+    allow,
+  })
+  .describe('Dials out to the edge and carries requests to the SCEP server.');
+
+const mdm = z
+  .strictObject({
+    listen,
+    publicUrl: z.url({ protocol: /^https?$/ }).optional(),
+    certificate: file.optional().describe('PEM chain for HTTPS.'),
+    key: key.optional(),
+    databaseFile: file,
+    tenant: z.string().min(1),
+    applications: z.array(z.strictObject({ appId: z.string().min(1), secret })).min(1),
+    challengeSigner: identity.describe('Signs challenges.'),
+    challengeRecipient: identity.describe('The validation service: challenges are encrypted to it. RSA.'),
+  })
+  .describe('The built-in stand-in for Intune.');
+
+/** The schema of the whole file. */
+export const configSchema = z
+  .strictObject({
+    log: z
+      .enum(['debug', 'info', 'warn', 'error', 'silent'])
+      .default('info')
+      .describe('Least level that is logged.'),
+    server: server.optional(),
+    edge: edge.optional(),
+    connector: connector.optional(),
+    mdm: mdm.optional(),
+  })
+  .refine((parts) => parts.server ?? parts.edge ?? parts.connector ?? parts.mdm, {
+    message: 'names no part: one of server, edge, connector, mdm',
+  });
+
+/** A configuration as the parts take it: durations in milliseconds, paths absolute, defaults filled in. */
+export type Config = z.output<typeof configSchema>;
+
+/**
+ * Reads a configuration.
+ *
+ * @param text YAML
+ * @param folder what paths in it are relative to
+ * @throws PkiError `config_invalid` naming the key, what it takes, and for an unknown key the nearest known one.
+ */
+export function parseConfig(text: string, folder: string): Config {
+  let raw: unknown;
+  try {
+    raw = parseYaml(text, { maxAliasCount: 0 });
+  } catch (cause) {
+    throw new PkiError('config_invalid', `not YAML: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+    });
+  }
+  const parsed = configSchema.safeParse(raw);
+  if (!parsed.success)
+    throw new PkiError('config_invalid', parsed.error.issues.map(describeIssue).join('\n'));
+  return deepFreeze(absolutePaths(parsed.data, folder));
+}
+
+/** Reads a configuration file. Throws PkiError `config_invalid`. */
+export function readConfig(path: string): Config {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new PkiError('config_invalid', `cannot read ${path}`, { cause });
+  }
+  return parseConfig(text, dirname(resolve(path)));
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  const place = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(issue.path);
+    return issue.keys
+      .map((unknown) => {
+        const nearest = known.toSorted((a, b) => distance(a, unknown) - distance(b, unknown))[0];
+        const where = place === '' ? '' : ` in ${place}`;
+        return `unknown key “${unknown}”${where}${nearest === undefined ? '' : `; did you mean “${nearest}”?`}`;
+      })
+      .join('\n');
+  }
+  return `${place === '' ? 'the file' : place}: ${issue.message}`;
+}
+
+/** The keys that the schema knows at a place. */
+function keysAt(path: readonly PropertyKey[]): string[] {
+  let schema: z.core.$ZodType = configSchema;
+  for (const step of path) schema = stepInto(schema, step) ?? schema;
+  const object = unwrapped(schema);
+  return object instanceof z.ZodObject ? Object.keys(object.shape) : [];
+}
+
+function stepInto(schema: z.core.$ZodType, step: PropertyKey): z.core.$ZodType | undefined {
+  const inner = unwrapped(schema);
+  if (inner instanceof z.ZodArray) return inner.element;
+  return inner instanceof z.ZodObject ? inner.shape[String(step)] : undefined;
+}
+
+/** The schema below optional, default and pipe. */
+export function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault)
+    return unwrapped(schema.def.innerType);
+  if (schema instanceof z.ZodPipe) return unwrapped(schema.def.in);
+  return schema;
+}
+
+/** Levenshtein distance. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** Keys whose values are paths; references to secrets in files are resolved too. */
+const pathKeys = new Set([
+  'file',
+  'certificate',
+  'crl',
+  'dataFolder',
+  'extraCa',
+  'connectorCa',
+  'ca',
+  'databaseFile',
+]);
+
+function absolutePaths<T>(value: T, folder: string): T {
+  if (Array.isArray(value)) return value.map((item) => absolutePaths(item, folder)) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([keyName, item]) => {
+      if (typeof item !== 'string') return [keyName, absolutePaths(item, folder)];
+      if (pathKeys.has(keyName)) return [keyName, absolute(item, folder)];
+      return [keyName, item.startsWith('file:') ? `file:${absolute(item.slice(5), folder)}` : item];
+    }),
+  ) as T;
+}
+
+function absolute(path: string, folder: string): string {
+  return isAbsolute(path) ? path : resolve(folder, path);
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    for (const item of Object.values(value)) deepFreeze(item);
+    Object.freeze(value);
+  }
+  return value;
+}

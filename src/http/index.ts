@@ -1,0 +1,4 @@
+/** The doors of the SCEP server: they translate HTTP, and nothing else. */
+export * from './repository.ts';
+export * from './scep.ts';
+export * from './server.ts';

@@ -1,0 +1,78 @@
+/** One HTTP listener with the doors that are given to it. */
+import type { AddressInfo } from 'node:net';
+import { type FastifyInstance, fastify } from 'fastify';
+import { errorTable, PkiError } from '../errors.ts';
+import type { Log } from '../telemetry.ts';
+
+/** GET PKIOperation of Intune devices is up to 40 KB long; Node's own limit of 16 KiB would answer 431. */
+const HEADER_BYTES_MAX = 128 * 1024;
+const REQUEST_TIMEOUT_MS = 60_000;
+/** Longer than a connector or a proxy keeps its side, so that it is never us who cut a reused connection. */
+const KEEP_ALIVE_MS = 75_000;
+
+/** What a listener is opened with. */
+export interface HttpServerOptions {
+  readonly host: string;
+  /** 0 for any free port. */
+  readonly port: number;
+  readonly log: Log;
+  /** Adds the routes. */
+  readonly doors: (app: FastifyInstance) => void;
+}
+
+/** A listener at work. */
+export interface HttpServer {
+  readonly address: { readonly host: string; readonly port: number };
+  /** Takes no more connections, lets running requests end. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a listener.
+ *
+ * @throws PkiError `listen_failed`.
+ */
+export async function openHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { log } = options;
+  const app = fastify({
+    http: { maxHeaderSize: HEADER_BYTES_MAX },
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    routerOptions: {
+      caseSensitive: false,
+      // The query is read as it came, by the door: the usual parser would turn + into a space.
+      querystringParser: () => ({}),
+    },
+    exposeHeadRoutes: true,
+    return503OnClosing: true,
+  });
+  app.setNotFoundHandler((_request, reply) =>
+    reply
+      .code(404)
+      .header('content-type', 'text/plain; charset=utf-8')
+      .send(`${errorTable.path_denied.text}\n`),
+  );
+  app.setErrorHandler((error: { readonly statusCode?: number }, request, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status >= 500) log.error({ err: error, method: request.method }, 'a request failed');
+    const row =
+      status === 413
+        ? errorTable.request_too_large
+        : status < 500
+          ? errorTable.scep_body
+          : errorTable.internal;
+    return reply.code(status).header('content-type', 'text/plain; charset=utf-8').send(`${row.text}\n`);
+  });
+  app.get('/healthz', (_request, reply) => reply.send({ status: 'ok' }));
+  options.doors(app);
+  try {
+    await app.listen({ host: options.host, port: options.port });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new PkiError('listen_failed', `cannot listen on ${options.host}:${options.port}: ${reason}`, {
+      cause,
+    });
+  }
+  const { address, port } = app.server.address() as AddressInfo;
+  return { address: { host: address, port }, close: () => app.close() };
+}

@@ -1,0 +1,58 @@
+/** What every key provider gives, and the one over a key that is in memory. */
+import { constants, createPublicKey, type KeyObject, privateDecrypt, sign } from 'node:crypto';
+import { type KeyTransport, type SignatureAlgorithmName, signatureAlgorithms } from '../codec/index.ts';
+import { PkiError } from '../errors.ts';
+
+/**
+ * A private key.
+ *
+ * Both verbs promise, so that a token or a vault fits; a key in memory works at once, on the calling thread, which is
+ * measured to be cheaper than handing the work to another.
+ */
+export interface PrivateKey {
+  /** DER SubjectPublicKeyInfo of its public half. */
+  readonly spki: Uint8Array;
+  /**
+   * Signs; the digest is part of the algorithm. ECDSA signatures come as DER (RFC 3279 §2.2.3).
+   *
+   * @throws PkiError `key_capability` if the algorithm does not fit the key, `key_unavailable` if it cannot be reached.
+   */
+  sign(algorithm: SignatureAlgorithmName, data: Uint8Array): Promise<Uint8Array>;
+  /**
+   * Opens an encrypted content key. Bad PKCS #1 v1.5 padding is rejected implicitly: it yields random octets of random
+   * length, and no error (RFC 3218 §2.3.2). Every other failure is one and the same.
+   *
+   * @throws PkiError `scep_envelope`, or `key_capability` if the key is not RSA, or `key_unavailable`.
+   */
+  decrypt(keyTransport: KeyTransport, encryptedKey: Uint8Array): Promise<Uint8Array>;
+}
+
+/** The key of a KeyObject. */
+export function privateKeyOf(key: KeyObject): PrivateKey {
+  const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
+  return {
+    spki,
+    sign: async (name, data) => {
+      const algorithm = signatureAlgorithms[name];
+      if (algorithm.keyType !== key.asymmetricKeyType) {
+        throw new PkiError('key_capability', `a key of type ${key.asymmetricKeyType} cannot sign by ${name}`);
+      }
+      return sign(algorithm.digest, data, key);
+    },
+    decrypt: async (transport, encryptedKey) => {
+      if (key.asymmetricKeyType !== 'rsa') {
+        throw new PkiError('key_capability', `a key of type ${key.asymmetricKeyType} cannot decrypt`);
+      }
+      try {
+        return transport.name === 'rsaes-pkcs1-v1_5'
+          ? privateDecrypt({ key, padding: constants.RSA_PKCS1_PADDING }, encryptedKey)
+          : privateDecrypt(
+              { key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: transport.digest },
+              encryptedKey,
+            );
+      } catch {
+        throw new PkiError('scep_envelope', 'the envelope cannot be opened');
+      }
+    },
+  };
+}

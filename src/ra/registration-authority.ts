@@ -1,0 +1,411 @@
+/** The registration authority: takes a request through seen-before, validators, decision, issue and notification. */
+import { createHash, randomBytes } from 'node:crypto';
+import { ApprovedRequest } from '../ca/approved-request.ts';
+import type { CertificateAuthority } from '../ca/index.ts';
+import {
+  type Certificate,
+  type CertificationRequest,
+  commonNameOf,
+  hex,
+  nameToString,
+  parseCertificate,
+} from '../codec/index.ts';
+import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
+import type { CertificateRecord, EnrolmentRecord, RaStore } from '../store/index.ts';
+import type { Clock, Log } from '../telemetry.ts';
+import { type Decision, decide } from './decide.ts';
+import type { EnrolmentPolicy } from './policy.ts';
+import type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
+
+/** What became of a request. */
+export type Outcome =
+  | { readonly outcome: 'issued'; readonly certificate: Uint8Array }
+  /** Policy says no; `reference` leads the operator to the audit entry with the reason. */
+  | { readonly outcome: 'refused'; readonly code: ErrorCode; readonly reference: string }
+  /** Nothing was decided, or the certificate is withheld: the device may try again. */
+  | { readonly outcome: 'unavailable'; readonly code: ErrorCode; readonly reference: string };
+
+/** What a registration authority is opened with. */
+export interface RegistrationAuthorityOptions {
+  readonly ca: CertificateAuthority;
+  readonly store: RaStore;
+  readonly policies: readonly EnrolmentPolicy[];
+  /** The name that certificates are requested under (AD CS: Requester Name). */
+  readonly serviceIdentity: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Facts about a refused request that an operator looks for. */
+export interface RefusalContext {
+  readonly endpoint: string;
+  readonly transactionID: string;
+  readonly source: string;
+  readonly csr?: CertificationRequest;
+}
+
+/** HRESULT NTE_FAIL: what AD CS reports when the CA could not sign. */
+const NTE_FAIL = 0x80090020;
+/** HRESULT CERTSRV_E_TEMPLATE_DENIED: what AD CS reports when its policy says no. */
+const CERTSRV_E_TEMPLATE_DENIED = 0x80094012;
+/** How long a copy of a request that another process works on is waited for: far below any client's patience. */
+const BUSY_WAIT_MS = 5_000;
+const BUSY_POLL_MS = 50;
+
+/** Decides about enrolments; nobody else can tell the CA to issue. */
+export class RegistrationAuthority {
+  readonly #options: RegistrationAuthorityOptions;
+  readonly #policies: ReadonlyMap<string, EnrolmentPolicy>;
+  /** Requests at work in this process, by their replay key. */
+  readonly #inFlight = new Map<string, Promise<Outcome>>();
+
+  constructor(options: RegistrationAuthorityOptions) {
+    this.#options = options;
+    this.#policies = new Map(options.policies.map((policy) => [policy.endpoint, policy]));
+  }
+
+  /**
+   * Takes one request to its end. The same request sent again, at once or later, gets the same certificate.
+   *
+   * Never throws: a broken world is `unavailable` or, if an invariant broke, `refused` with code `internal`.
+   */
+  async enrol(request: EnrolmentRequest): Promise<Outcome> {
+    const policy = this.#policies.get(request.endpoint);
+    if (policy === undefined)
+      return await this.refuse('template_denied', 'the endpoint has no policy', request);
+    const replayKey = replayKeyOf(policy, request);
+    // One at a time for each replay key: a copy waits, and then finds what its first became.
+    for (let earlier = this.#inFlight.get(replayKey); earlier; earlier = this.#inFlight.get(replayKey))
+      await earlier;
+    const work = this.#enrolOnce(policy, replayKey, request).catch((cause: unknown) =>
+      this.#failed(request, cause),
+    );
+    this.#inFlight.set(replayKey, work);
+    try {
+      return await work;
+    } finally {
+      this.#inFlight.delete(replayKey);
+    }
+  }
+
+  async #enrolOnce(policy: EnrolmentPolicy, replayKey: string, request: EnrolmentRequest): Promise<Outcome> {
+    const { store } = this.#options;
+    // Step 1: seen before?
+    const seen = store.enrolment(policy.endpoint, replayKey);
+    if (seen !== undefined) return await this.#again(policy, seen, request);
+    if (request.challengePassword === '') {
+      return await this.refuse('challenge_missing', 'no challengePassword attribute', request);
+    }
+    // Step 2: ask the validators, all of them.
+    const verdicts: Verdict[] = [];
+    for (const validator of policy.validators) verdicts.push(await validator.validate(request));
+    // Step 3: decide.
+    const decision = decide(this.#options.ca.template(policy.template), request.csr, verdicts);
+    if (decision.decision !== 'approve') return await this.#declined(policy, decision, verdicts, request);
+    // Step 4: record the yes; exactly one request gets it.
+    const device = decision.device === '' ? (commonNameOf(request.csr.subject) ?? '') : decision.device;
+    const enrolment: EnrolmentRecord = {
+      requestID: freshRequestID(request.receivedAt),
+      endpoint: policy.endpoint,
+      replayKey,
+      transactionID: request.transactionID,
+      ...fingerprintsOf(request.csr),
+      device,
+      acceptedAt: this.#options.clock.now(),
+    };
+    if (!(await store.acceptEnrolment(enrolment))) {
+      const other = store.enrolment(policy.endpoint, replayKey);
+      if (other === undefined) throw new PkiError('internal', 'an accepted enrolment cannot be read');
+      return await this.#again(policy, other, request);
+    }
+    return await this.#issue(policy, enrolment, decision, request);
+  }
+
+  /**
+   * Issues to one of our own services (the edge's web server certificate, the RA's own) on the word of an operator, who
+   * stands in for the validators. Template and CA check the request as any other.
+   *
+   * @throws PkiError with the code of the refusal, and whatever the CA throws.
+   */
+  async enrolService(order: {
+    readonly issuer: string;
+    readonly template: string;
+    readonly csr: CertificationRequest;
+    readonly operator: string;
+  }): Promise<Certificate> {
+    const { ca, clock } = this.#options;
+    const decision = decide(ca.template(order.template), order.csr, [{ verdict: 'accept' }]);
+    if (decision.decision === 'postpone')
+      throw new PkiError('internal', 'an operator’s word is always there');
+    if (decision.decision === 'refuse') throw new PkiError(decision.code, decision.detail);
+    const { subject, subjectAltName } = decision;
+    return await ca.issue(
+      ApprovedRequest.mint({
+        requestID: freshRequestID(clock.now()),
+        issuer: order.issuer,
+        template: order.template,
+        csr: order.csr,
+        subject,
+        subjectAltName,
+        requester: order.operator,
+        device: '',
+      }),
+    );
+  }
+
+  /** The challenge, or the transaction, was accepted before: the same request gets the same answer, another gets none. */
+  async #again(policy: EnrolmentPolicy, seen: EnrolmentRecord, request: EnrolmentRequest): Promise<Outcome> {
+    const { publicKeyHash, requestHash } = fingerprintsOf(request.csr);
+    if (seen.publicKeyHash !== publicKeyHash) {
+      return await this.refuse(
+        'challenge_reused',
+        `request ${seen.requestID} used it with another key`,
+        request,
+      );
+    }
+    if (seen.requestHash !== requestHash) {
+      return await this.refuse(
+        'challenge_reused',
+        `request ${seen.requestID} asked for something else`,
+        request,
+      );
+    }
+    const record = await this.#settled(seen.requestID);
+    switch (record?.status) {
+      case 'issued':
+        return await this.#deliver(policy, seen, request, certificateIn(record));
+      case 'revoked':
+        return await this.refuse('certificate_revoked', `request ${seen.requestID}`, request);
+      case 'intent':
+        return await this.#unavailable(
+          'enrolment_busy',
+          `request ${seen.requestID} is being signed`,
+          request,
+        );
+      default: {
+        // Accepted, but the process died before a certificate was on record. The validator said yes to this very
+        // request, so it is not asked again: its challenge may be spent.
+        const decision = decide(this.#options.ca.template(policy.template), request.csr, [
+          { verdict: 'accept', device: seen.device },
+        ]);
+        if (decision.decision !== 'approve') return await this.#declined(policy, decision, [], request);
+        return await this.#issue(policy, seen, decision, request);
+      }
+    }
+  }
+
+  /** The certificate of a request, waiting a little while another process is signing it. */
+  async #settled(requestID: string): Promise<CertificateRecord | undefined> {
+    const { ca } = this.#options;
+    let record = ca.certificateOf(requestID);
+    for (let waitedMs = 0; record?.status === 'intent' && waitedMs < BUSY_WAIT_MS; waitedMs += BUSY_POLL_MS) {
+      await new Promise((resolve) => setTimeout(resolve, BUSY_POLL_MS));
+      record = ca.certificateOf(requestID);
+    }
+    return record;
+  }
+
+  async #issue(
+    policy: EnrolmentPolicy,
+    enrolment: EnrolmentRecord,
+    approved: Extract<Decision, { decision: 'approve' }>,
+    request: EnrolmentRequest,
+  ): Promise<Outcome> {
+    if (approved.ignored.length > 0) {
+      this.#options.log.info(
+        { requestID: enrolment.requestID, extensions: approved.ignored },
+        'extensions dropped',
+      );
+    }
+    // Step 5: the CA issues what the RA approved.
+    let certificate: Certificate;
+    try {
+      certificate = await this.#options.ca.issue(
+        ApprovedRequest.mint({
+          requestID: enrolment.requestID,
+          issuer: policy.issuer,
+          template: policy.template,
+          csr: request.csr,
+          subject: approved.subject,
+          subjectAltName: approved.subjectAltName,
+          ...(approved.keyUsage === undefined ? {} : { keyUsage: approved.keyUsage }),
+          ...(approved.extKeyUsage === undefined ? {} : { extKeyUsage: approved.extKeyUsage }),
+          requester: this.#options.serviceIdentity,
+          device: enrolment.device,
+        }),
+      );
+    } catch (cause) {
+      await notifyFailure(policy.validators, request, NTE_FAIL, errorCodeOf(cause));
+      throw cause;
+    }
+    return await this.#deliver(policy, enrolment, request, certificate);
+  }
+
+  /**
+   * Step 6: tell the validators before the device gets anything; what they do not take is withheld and revoked.
+   */
+  async #deliver(
+    policy: EnrolmentPolicy,
+    enrolment: EnrolmentRecord,
+    request: EnrolmentRequest,
+    certificate: Certificate,
+  ): Promise<Outcome> {
+    const { ca, store, clock } = this.#options;
+    const listeners = policy.validators.filter((validator) => validator.notifySuccess !== undefined);
+    if (listeners.length === 0 || enrolment.notifiedAt !== undefined) {
+      return { outcome: 'issued', certificate: certificate.raw };
+    }
+    for (const validator of listeners) {
+      const verdict = await validator.notifySuccess?.(request, certificate);
+      if (verdict === undefined || verdict.verdict === 'accept') continue;
+      await ca.revoke({
+        issuer: policy.issuer,
+        serialNumber: certificate.serialNumber,
+        reason: 'cessationOfOperation',
+        actor: this.#options.serviceIdentity,
+        text: `withheld: ${validator.name} did not take successNotification`,
+      });
+      return await this.#unavailable('notification_failed', `${validator.name}: ${verdict.detail}`, request);
+    }
+    await store.recordNotified(enrolment.requestID, clock.now());
+    return { outcome: 'issued', certificate: certificate.raw };
+  }
+
+  async #declined(
+    policy: EnrolmentPolicy,
+    decision: Exclude<Decision, { decision: 'approve' }>,
+    verdicts: readonly Verdict[],
+    request: EnrolmentRequest,
+  ): Promise<Outcome> {
+    if (decision.decision === 'postpone') {
+      return await this.#unavailable('validator_unreachable', decision.detail, request);
+    }
+    // Who accepted must hear that nothing comes of it; who refused knows.
+    const accepted = policy.validators.filter((_, index) => verdicts[index]?.verdict === 'accept');
+    await notifyFailure(accepted, request, CERTSRV_E_TEMPLATE_DENIED, decision.code);
+    return await this.refuse(decision.code, decision.detail, request);
+  }
+
+  /**
+   * Says no and puts it on record: for the RA's own decisions, and for requests that a door could not even read as far
+   * as a decision. `detail` goes into the audit list alone.
+   */
+  async refuse(
+    code: ErrorCode,
+    detail: string,
+    context: RefusalContext,
+  ): Promise<Outcome & { outcome: 'refused' }> {
+    const reference = await this.#record('enrolment.refused', code, detail, context);
+    return { outcome: 'refused', code, reference };
+  }
+
+  async #unavailable(code: ErrorCode, detail: string, context: RefusalContext): Promise<Outcome> {
+    const reference = await this.#record('enrolment.unavailable', code, detail, context);
+    return { outcome: 'unavailable', code, reference };
+  }
+
+  async #record(event: string, code: ErrorCode, detail: string, context: RefusalContext): Promise<string> {
+    const { store, clock, log, serviceIdentity } = this.#options;
+    const reference = `LG-${base32(randomBytes(5))}`;
+    const { endpoint, transactionID, source, csr } = context;
+    log.warn({ event, code, reference, endpoint, transactionID, source, detail }, errorTable[code].text);
+    await store.appendAudit({
+      at: clock.now(),
+      event,
+      actor: serviceIdentity,
+      reference,
+      code,
+      text: errorTable[code].text,
+      detail: {
+        endpoint,
+        transactionID,
+        source,
+        detail,
+        ...(csr === undefined
+          ? {}
+          : { subject: nameToString(csr.subject), publicKeyHash: fingerprintsOf(csr).publicKeyHash }),
+      },
+    });
+    return reference;
+  }
+
+  /** Something was thrown: by kind, the device may try again or not; the reason stays inside. */
+  async #failed(request: EnrolmentRequest, cause: unknown): Promise<Outcome> {
+    const code = errorCodeOf(cause);
+    const detail = cause instanceof Error ? cause.message : String(cause);
+    if (!(cause instanceof PkiError)) this.#options.log.error({ err: cause }, 'an invariant broke');
+    try {
+      return errorTable[code].kind === 'unavailable'
+        ? await this.#unavailable(code, detail, request)
+        : await this.refuse(code, detail, request);
+    } catch (again) {
+      // The audit log itself cannot be written: nothing may be decided without it.
+      this.#options.log.error({ err: again }, 'the audit log cannot be written');
+      return { outcome: 'unavailable', code: 'store_unavailable', reference: '' };
+    }
+  }
+}
+
+async function notifyFailure(
+  validators: readonly Validator[],
+  request: EnrolmentRequest,
+  hResult: number,
+  code: ErrorCode,
+): Promise<void> {
+  for (const validator of validators) {
+    await validator.notifyFailure?.(request, { hResult, description: errorTable[code].text });
+  }
+}
+
+/**
+ * What makes an enrolment single. A challenge that serves one key is the key itself; under a shared secret it is the
+ * transaction with the public key, so that a lost answer is sent again and a new transaction gets a new certificate.
+ */
+function replayKeyOf(policy: EnrolmentPolicy, request: EnrolmentRequest): string {
+  const single = policy.validators.some((validator) => validator.challengeUse === 'single');
+  const hash = createHash('sha256');
+  if (single && request.challengePassword !== '')
+    hash.update('challenge\0').update(request.challengePassword);
+  else hash.update('transaction\0').update(request.transactionID).update('\0').update(request.csr.spki);
+  return hash.digest('base64url');
+}
+
+const fingerprintCache = new WeakMap<CertificationRequest, { publicKeyHash: string; requestHash: string }>();
+
+function fingerprintsOf(csr: CertificationRequest): {
+  readonly publicKeyHash: string;
+  readonly requestHash: string;
+} {
+  let fingerprints = fingerprintCache.get(csr);
+  if (fingerprints === undefined) {
+    fingerprints = {
+      publicKeyHash: hex(createHash('sha256').update(csr.spki).digest()),
+      requestHash: hex(createHash('sha256').update(csr.certificationRequestInfo).digest()),
+    };
+    fingerprintCache.set(csr, fingerprints);
+  }
+  return fingerprints;
+}
+
+/** Grows with time, so that new rows go to the end of their index; the random half makes it unique. */
+function freshRequestID(at: Date): string {
+  return at.getTime().toString(16).padStart(12, '0') + hex(randomBytes(10));
+}
+
+function certificateIn(record: CertificateRecord): Certificate {
+  if (record.certificate === undefined)
+    throw new PkiError('internal', 'an issued certificate is not on record');
+  return parseCertificate(record.certificate);
+}
+
+function base32(octets: Uint8Array): string {
+  const alphabet = 'ABCDEFGHJKMNPQRSTVWXYZ0123456789';
+  let bits = 0n;
+  for (const octet of octets) bits = (bits << 8n) | BigInt(octet);
+  let text = '';
+  for (let i = 0; i < (octets.length * 8) / 5; i += 1) {
+    text = alphabet[Number(bits & 31n)] + text;
+    bits >>= 5n;
+  }
+  return text;
+}

@@ -1,0 +1,102 @@
+/** One-time challenges: made by an operator or an API, pinned to a request, good for one key. */
+import { createHmac, randomBytes } from 'node:crypto';
+import { extKeyUsageOf, generalNamesToString, nameToString, subjectAltNameOf } from '../../codec/index.ts';
+import type { ChallengeRecord, RaStore } from '../../store/index.ts';
+import type { Clock } from '../../telemetry.ts';
+import type { EnrolmentRequest, Validator, Verdict } from '../validator.ts';
+
+/** What a one-time challenge is made for; an absent pin is free within the template. */
+export interface ChallengeOrder {
+  readonly endpoint: string;
+  readonly pinned: ChallengeRecord['pinned'];
+  /** The device it is for, as views show it. */
+  readonly device: string;
+  readonly lifetimeMs: number;
+}
+
+/** What the book is opened with. */
+export interface OneTimeChallengesOptions {
+  readonly store: RaStore;
+  /**
+   * Key of the hash under which challenges are stored: who reads the database alone cannot use what is in it
+   * (RFC 8894 §7.3 asks for a MAC or an iterated hash). At least 32 octets.
+   */
+  readonly hashKey: Uint8Array;
+  readonly clock: Clock;
+}
+
+/** Makes one-time challenges, and validates them. They are spent by the enrolment that the RA records under them. */
+export class OneTimeChallenges {
+  readonly #options: OneTimeChallengesOptions;
+
+  constructor(options: OneTimeChallengesOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes a challenge of 160 random bits, readable to people. It is told once and stored only as a hash.
+   *
+   * @throws PkiError `store_unavailable`.
+   */
+  async create(order: ChallengeOrder): Promise<{ readonly challenge: string; readonly expiresAt: Date }> {
+    const challenge = randomBytes(20).toString('hex').toUpperCase();
+    const createdAt = this.#options.clock.now();
+    const expiresAt = new Date(createdAt.getTime() + order.lifetimeMs);
+    await this.#options.store.createChallenge({
+      challengeHash: this.#hash(order.endpoint, challenge),
+      endpoint: order.endpoint,
+      expiresAt,
+      pinned: order.pinned,
+      device: order.device,
+      createdAt,
+    });
+    return { challenge, expiresAt };
+  }
+
+  /** The validator that an endpoint names. */
+  validator(): Validator {
+    return {
+      name: 'one-time',
+      challengeUse: 'single',
+      validate: (request) => Promise.resolve(this.#validate(request)),
+    };
+  }
+
+  #validate(request: EnrolmentRequest): Verdict {
+    // Looked up by a keyed hash: its timing tells nothing about a challenge that the sender does not have.
+    const record = this.#options.store.challenge(this.#hash(request.endpoint, request.challengePassword));
+    if (record === undefined)
+      return refuse('challenge_unknown', 'no such one-time challenge on this endpoint');
+    if (record.expiresAt <= this.#options.clock.now()) {
+      return refuse('challenge_expired', `expired at ${record.expiresAt.toISOString()}`);
+    }
+    const { csr } = request;
+    const { subject, subjectAltName, extKeyUsage } = record.pinned;
+    if (subject !== undefined && nameToString(csr.subject) !== subject) {
+      return refuse('subject_mismatch', `pinned to ${subject}`);
+    }
+    if (subjectAltName !== undefined && generalNamesToString(subjectAltNameOf(csr)) !== subjectAltName) {
+      return refuse('san_mismatch', `pinned to ${subjectAltName}`);
+    }
+    if (extKeyUsage !== undefined && !sameSet(extKeyUsageOf(csr) ?? extKeyUsage, extKeyUsage)) {
+      return refuse('eku_mismatch', `pinned to ${extKeyUsage.join(', ')}`);
+    }
+    return record.device === '' ? { verdict: 'accept' } : { verdict: 'accept', device: record.device };
+  }
+
+  #hash(endpoint: string, challenge: string): string {
+    return createHmac('sha256', this.#options.hashKey)
+      .update(endpoint)
+      .update('\0')
+      .update(challenge)
+      .digest('hex');
+  }
+}
+
+function refuse(code: Extract<Verdict, { verdict: 'refuse' }>['code'], detail: string): Verdict {
+  return { verdict: 'refuse', code, detail };
+}
+
+function sameSet(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((item) => b.includes(item));
+}

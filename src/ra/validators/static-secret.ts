@@ -1,0 +1,106 @@
+/** A static secret: one challenge that many devices share, for what can hold no other. */
+import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { PkiError } from '../../errors.ts';
+import type { Validator, Verdict } from '../validator.ts';
+
+/** Parameters of scrypt (RFC 7914): 64 MiB and some 60 ms a guess. */
+const SCRYPT = { N: 65_536, r: 8, p: 1, maxmem: 128 * 1024 * 1024 } as const;
+const SALT_BYTES = 16;
+const HASH_BYTES = 32;
+/** Shorter ones are guessed. */
+const SECRET_CHARACTERS_MIN = 12;
+/** Guesses that are worked on at the same time; the rest wait, so that guessing cannot take all memory. */
+const GUESSES_AT_ONCE_MAX = 2;
+const GUESSES_WAITING_MAX = 64;
+
+/**
+ * The form in which a static secret stands in the configuration: `scrypt:SALT:HASH`, base64url.
+ *
+ * @throws PkiError `config_invalid` if the secret is too short.
+ */
+export async function hashStaticSecret(secret: string): Promise<string> {
+  if (secret.length < SECRET_CHARACTERS_MIN) {
+    throw new PkiError(
+      'config_invalid',
+      `a static secret needs at least ${SECRET_CHARACTERS_MIN} characters`,
+    );
+  }
+  const salt = randomBytes(SALT_BYTES);
+  const hash = await derive(secret, salt);
+  return `scrypt:${salt.toString('base64url')}:${hash.toString('base64url')}`;
+}
+
+function derive(secret: string, salt: Uint8Array): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    scrypt(secret, salt, HASH_BYTES, SCRYPT, (error, key) => (error === null ? resolve(key) : reject(error)));
+  });
+}
+
+/**
+ * Validates against a hashed secret. A secret that was right once is recognised by a fast hash under a key that only
+ * this process has; everything else costs the sender a full scrypt. All comparisons take constant time.
+ *
+ * @throws PkiError `config_invalid` if `hashed` is not of the form that `hashStaticSecret` gives.
+ */
+export function staticSecretValidator(hashed: string): Validator {
+  const [scheme, salt, hash, ...more] = hashed.split(':');
+  const expected = Buffer.from(hash ?? '', 'base64url');
+  const saltOctets = Buffer.from(salt ?? '', 'base64url');
+  if (
+    scheme !== 'scrypt' ||
+    more.length > 0 ||
+    expected.length !== HASH_BYTES ||
+    saltOctets.length !== SALT_BYTES
+  ) {
+    throw new PkiError(
+      'config_invalid',
+      'a static secret stands as scrypt:SALT:HASH; make it with `leafgate challenge hash`',
+    );
+  }
+  const processKey = randomBytes(32);
+  const quick = (challenge: string) => createHmac('sha256', processKey).update(challenge).digest();
+  let known: Buffer | undefined;
+  const turns = new Turns();
+  return {
+    name: 'static-secret',
+    challengeUse: 'shared',
+    validate: async ({ challengePassword }): Promise<Verdict> => {
+      const digest = quick(challengePassword);
+      if (known !== undefined && timingSafeEqual(digest, known)) return { verdict: 'accept' };
+      if (!(await turns.take())) return { verdict: 'unreachable', detail: 'too many wrong secrets at once' };
+      try {
+        if (timingSafeEqual(await derive(challengePassword, saltOctets), expected)) {
+          known = digest;
+          return { verdict: 'accept' };
+        }
+      } finally {
+        turns.give();
+      }
+      return { verdict: 'refuse', code: 'challenge_unknown', detail: 'wrong static secret' };
+    },
+  };
+}
+
+/** Lets a few in at a time, and bounds the queue. */
+class Turns {
+  #free = GUESSES_AT_ONCE_MAX;
+  readonly #waiting: (() => void)[] = [];
+
+  /** Resolves true when it is the caller's turn; false if the queue is full. */
+  take(): Promise<boolean> {
+    if (this.#free > 0) {
+      this.#free -= 1;
+      return Promise.resolve(true);
+    }
+    if (this.#waiting.length >= GUESSES_WAITING_MAX) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      this.#waiting.push(() => resolve(true));
+    });
+  }
+
+  give(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free += 1;
+    else next();
+  }
+}
