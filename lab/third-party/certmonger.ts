@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ClientSession, type EnrolmentResult, type EnrolmentTask, RSA_BITS } from './client-session.ts';
 import type { ThirdParty } from './debian.ts';
-import { describeAnswer, startProgram } from './program.ts';
+import { startProgram } from './program.ts';
 
 /**
  * Enrols with certmonger: a daemon of this enrolment alone, with every folder, its lock and its socket in private
@@ -64,10 +64,13 @@ export async function enrolWithCertmonger(
     ]);
     if (added.exitCode !== 0) return session.failed();
     // A request made before the daemon holds the CA's certificates would be put off for minutes.
-    const listed = () => session.runQuietly(thirdParty.getcert, ['list-cas', '-c', 'lab']);
-    if (!(await session.until(async () => /SCEP CA certificate thumb/.test((await listed()).stdout)))) {
-      return session.failed(`certmonger did not get the CA certificates\n${describeAnswer(await listed())}`);
-    }
+    let listed = '';
+    const hasCaCertificates = await session.until(async () => {
+      const list = await session.runQuietly(thirdParty.getcert, ['list-cas', '-c', 'lab']);
+      if (!list.timedOut) listed = list.stdout;
+      return /SCEP CA certificate thumb/.test(listed);
+    });
+    if (!hasCaCertificates) return session.failed(`certmonger did not get the CA certificates\n${listed}`);
     const keyFile = join(task.workFolder, 'key.pem');
     const certificateFile = join(task.workFolder, 'certificate.pem');
     const requested = await session.run(thirdParty.getcert, [

@@ -7,6 +7,9 @@ import type { ThirdParty } from './debian.ts';
 /**
  * Enrols with micromdm's scepclient.
  *
+ * QUIRK micromdm scepclient: encrypts in single DES and signs over SHA-1, whatever GetCACaps says, and has no option for
+ * anything else. A server that obeys RFC 8894 §2.9 (no DES) cannot serve it.
+ *
  * @param task.recipients which of the served certificates the request is encrypted to: by default those for key
  *   encipherment, which a server with an RA needs; `all` for one whose CA certificate does not name that usage.
  * @throws Error if the program cannot be started. A refusal is `ok: false`.
