@@ -4,7 +4,17 @@
  */
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { PkiError } from '../errors.ts';
-import { bufferOf, DerReader, hex, nullValue, objectIdentifier, readDer, sequence, tag } from './der.ts';
+import {
+  bufferOf,
+  DerReader,
+  hex,
+  nullValue,
+  objectIdentifier,
+  readDer,
+  sameOctets,
+  sequence,
+  tag,
+} from './der.ts';
 import { oid } from './oid.ts';
 
 /** AlgorithmIdentifier (RFC 5280 §4.1.1.2) as it came. */
@@ -92,9 +102,20 @@ const cipherByOid = new Map(Object.values(ciphers).map((row) => [row.oid, row]))
 export function readAlgorithmIdentifier(reader: DerReader): AlgorithmIdentifier {
   const inner = reader.enter(tag.sequence);
   const algorithm = inner.oid();
-  const parameters = inner.done ? undefined : inner.element().raw;
+  if (inner.done) return { oid: algorithm };
+  const parameters = inner.nextTag === tag.null ? readNull(inner) : inner.raw();
   inner.end();
-  return parameters === undefined ? { oid: algorithm } : { oid: algorithm, parameters };
+  return { oid: algorithm, parameters };
+}
+
+function readNull(reader: DerReader): Uint8Array {
+  reader.null();
+  return nullValue;
+}
+
+/** Whether the parameters are absent or NULL: RSA and the digests have been written both ways from the beginning. */
+function hasNoParameters({ parameters }: AlgorithmIdentifier): boolean {
+  return parameters === undefined || sameOctets(parameters, nullValue);
 }
 
 /** Builds an AlgorithmIdentifier. */
@@ -107,11 +128,11 @@ export function buildAlgorithmIdentifier(algorithm: AlgorithmIdentifier): Uint8A
 /**
  * The digest that an AlgorithmIdentifier names.
  *
- * @throws PkiError `algorithm_unsupported` for MD5 and everything unknown.
+ * @throws PkiError `algorithm_unsupported` for MD5 and everything unknown, and for parameters (RFC 5754 §2: none).
  */
 export function digestOf(algorithm: AlgorithmIdentifier): Digest {
   const row = digestByOid.get(algorithm.oid);
-  if (row === undefined) throw unsupported('digest', algorithm.oid);
+  if (row === undefined || !hasNoParameters(algorithm)) throw unsupported('digest', algorithm.oid);
   return row;
 }
 
@@ -139,11 +160,13 @@ export function cipherOf(algorithm: AlgorithmIdentifier): {
 /**
  * The signature scheme of a certificate, CSR or CRL.
  *
- * @throws PkiError `algorithm_unsupported` for MD5, RSASSA-PSS and everything unknown.
+ * @throws PkiError `algorithm_unsupported` for MD5, RSASSA-PSS and everything unknown, and for parameters (RFC 4055 §5,
+ *   RFC 5758 §3.2: none).
  */
 export function signatureAlgorithmOf(algorithm: AlgorithmIdentifier): SignatureAlgorithm {
   const row = signatureByOid.get(algorithm.oid);
-  if (row === undefined) throw unsupported('signature algorithm', algorithm.oid);
+  if (row === undefined || !hasNoParameters(algorithm))
+    throw unsupported('signature algorithm', algorithm.oid);
   return row;
 }
 
@@ -153,7 +176,8 @@ export function signatureAlgorithmOf(algorithm: AlgorithmIdentifier): SignatureA
  * @throws PkiError `algorithm_unsupported`.
  */
 export function signerAlgorithmOf(signature: AlgorithmIdentifier, digest: Digest): SignatureAlgorithm {
-  if (signature.oid === oid.rsaEncryption) return signatureAlgorithms[`rsa-${digest.name}`];
+  if (signature.oid === oid.rsaEncryption && hasNoParameters(signature))
+    return signatureAlgorithms[`rsa-${digest.name}`];
   const row = signatureAlgorithmOf(signature);
   // RFC 5652 §5.3: both fields must agree, or an attacker could choose the weaker of the two.
   if (row.digest !== digest.name) throw unsupported('pair of digest and signature algorithm', signature.oid);
@@ -174,7 +198,7 @@ export function signatureAlgorithmIdentifier(name: SignatureAlgorithmName): Uint
  * @throws PkiError `algorithm_unsupported` for anything but PKCS #1 v1.5 and OAEP with one digest and no label.
  */
 export function keyTransportOf(algorithm: AlgorithmIdentifier): KeyTransport {
-  if (algorithm.oid === oid.rsaEncryption) return { name: 'rsaes-pkcs1-v1_5' };
+  if (algorithm.oid === oid.rsaEncryption && hasNoParameters(algorithm)) return { name: 'rsaes-pkcs1-v1_5' };
   if (algorithm.oid !== oid.rsaesOaep) throw unsupported('key transport', algorithm.oid);
   // RFC 4055 §4.1: everything has a default, and every default is SHA-1.
   if (algorithm.parameters === undefined) return { name: 'rsaes-oaep', digest: 'sha1' };
@@ -257,7 +281,7 @@ export function parsePublicKeyInfo(spki: Uint8Array): PublicKeyInfo {
         const exponent = unsigned(rsa.integer());
         if (exponent.length > 32)
           throw new PkiError('der_malformed', 'an RSA exponent of more than 32 octets');
-        const bits = modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24;
+        const bits = modulus.length * 8 - Math.clz32(modulus[0] as number) + 24;
         return { type: 'rsa', modulus, bits, exponent: BigInt(`0x${bufferOf(exponent).toString('hex')}`) };
       });
     }
@@ -277,14 +301,21 @@ function unsigned(content: Uint8Array): Uint8Array {
   return content[0] === 0 && content.length > 1 ? content.subarray(1) : content;
 }
 
+const publicKeys = new WeakMap<Uint8Array, KeyObject>();
+
 /**
- * Node's key for a SubjectPublicKeyInfo.
+ * Node's key for a SubjectPublicKeyInfo. It is kept as long as `spki` is, because loading a key costs half as much as
+ * verifying with it, and a message's key is used twice: to verify the request and to encrypt the answer.
  *
  * @throws PkiError `algorithm_unsupported` if the key is of a kind, or on a curve point, that cannot be used.
  */
 export function publicKeyOf(spki: Uint8Array): KeyObject {
+  const known = publicKeys.get(spki);
+  if (known !== undefined) return known;
   try {
-    return createPublicKey({ key: bufferOf(spki), format: 'der', type: 'spki' });
+    const key = createPublicKey({ key: bufferOf(spki), format: 'der', type: 'spki' });
+    publicKeys.set(spki, key);
+    return key;
   } catch (cause) {
     throw new PkiError('algorithm_unsupported', 'the public key cannot be used', { cause });
   }

@@ -5,12 +5,13 @@
  * that are DER already keep every octet, so that signed parts (always DER: RFC 5652 §5.4) stay as they came.
  */
 import { PkiError } from '../errors.ts';
-import { der, tag } from './der.ts';
+import { DerReader, derOf, tag } from './der.ts';
 
 /** Bounds on what is worth normalising. */
 export interface BerLimits {
   readonly sizeBytesMax: number;
   readonly depthMax: number;
+  /** Of a message that is not DER already, since only such a message costs memory here. */
   readonly elementsMax: number;
 }
 
@@ -20,16 +21,50 @@ export const berLimits: BerLimits = { sizeBytesMax: 2 * 1024 * 1024, depthMax: 3
 /**
  * Answers the DER form of one BER element that fills `bytes`; the same array if it is DER already.
  *
+ * DER is recognised in one pass that allocates nothing. Otherwise every level of nesting copies its content once:
+ * the work grows with size times depth, both of which are bounded.
+ *
  * @throws PkiError `der_malformed` if it is not BER, `der_limit` if it exceeds `limits`.
  */
 export function normalizeBer(bytes: Uint8Array, limits: BerLimits = berLimits): Uint8Array {
   if (bytes.length > limits.sizeBytesMax) {
     throw new PkiError('der_limit', `${bytes.length} octets; at most ${limits.sizeBytesMax} are read`);
   }
+  if (derElements(bytes, 0, bytes.length, limits.depthMax) === 1) return bytes;
   const scan: Scan = { bytes, limits, elements: 0 };
   const { end, element } = readElement(scan, 0, bytes.length, 0);
   if (end !== bytes.length) throw malformed(`${bytes.length - end} octets follow the element`);
   return element ?? bytes;
+}
+
+/**
+ * How many elements fill the octets from `start` to `end`, if their tags and lengths, and those of all elements in
+ * them, are as DER has them and no string is in pieces; -1 for anything else, be it BER, malformed or too deep.
+ */
+function derElements(bytes: Uint8Array, start: number, end: number, depthLeft: number): number {
+  if (depthLeft < 0) return -1;
+  let count = 0;
+  let at = start;
+  while (at < end) {
+    if (at + 2 > end) return -1;
+    const tagOctet = bytes[at] as number;
+    if (isReservedTag(tagOctet) || isConstructedString(tagOctet)) return -1;
+    let length = bytes[at + 1] as number;
+    at += 2;
+    if (length >= 0x80) {
+      const lengthOctets = length & 0x7f;
+      if (lengthOctets === 0 || lengthOctets > 4 || at + lengthOctets > end || bytes[at] === 0) return -1;
+      length = 0;
+      for (const contentStart = at + lengthOctets; at < contentStart; at += 1)
+        length = length * 256 + (bytes[at] as number);
+      if (length < 0x80) return -1;
+    }
+    if (length > end - at) return -1;
+    if ((tagOctet & 0x20) !== 0 && derElements(bytes, at, at + length, depthLeft - 1) < 0) return -1;
+    at += length;
+    count += 1;
+  }
+  return count;
 }
 
 interface Scan {
@@ -53,7 +88,7 @@ function readElement(scan: Scan, start: number, limit: number, depth: number): N
     throw new PkiError('der_limit', `nested deeper than ${limits.depthMax} levels`);
   if (start + 2 > limit) throw malformed('an element is cut off');
   const tagOctet = bytes[start] as number;
-  if ((tagOctet & 0x1f) === 0x1f) throw malformed('a multi-octet tag');
+  if (isReservedTag(tagOctet)) throw malformed('a multi-octet or reserved tag');
   const constructed = (tagOctet & 0x20) !== 0;
   const firstLength = bytes[start + 1] as number;
   if (firstLength === 0x80) {
@@ -71,12 +106,13 @@ function readElement(scan: Scan, start: number, limit: number, depth: number): N
     if (contentStart > limit) throw malformed('a length is cut off');
     length = 0;
     for (let i = start + 2; i < contentStart; i += 1) length = length * 256 + (bytes[i] as number);
-    shortest = length >= 0x80 && length >= 2 ** (8 * (lengthOctets - 1));
+    // X.690 §10.1: what DER would have written.
+    shortest = length >= 0x80 && bytes[start + 2] !== 0;
   }
   const end = contentStart + length;
   if (end > limit) throw malformed('an element is longer than what holds it');
   if (!constructed) {
-    return { end, element: shortest ? undefined : der(tagOctet, bytes.subarray(contentStart, end)) };
+    return { end, element: shortest ? undefined : derOf(tagOctet, [bytes.subarray(contentStart, end)]) };
   }
   const parts: Uint8Array[] = [];
   let changed = !shortest || isConstructedString(tagOctet);
@@ -106,6 +142,11 @@ function readUntilEndOfContents(
   }
 }
 
+/** Tag numbers above 30, which no PKIX structure has, and the tag of the end-of-contents octets. */
+function isReservedTag(tagOctet: number): boolean {
+  return (tagOctet & 0x1f) === 0x1f || (tagOctet & 0xdf) === 0;
+}
+
 /** Strings that BER may cut into pieces and that occur in CMS; the other string types never come constructed. */
 function isConstructedString(tagOctet: number): boolean {
   return tagOctet === (tag.octetString | 0x20);
@@ -113,8 +154,8 @@ function isConstructedString(tagOctet: number): boolean {
 
 function rebuild(tagOctet: number, parts: readonly Uint8Array[]): Uint8Array {
   return isConstructedString(tagOctet)
-    ? der(tag.octetString, joinOctetStrings(parts))
-    : der(tagOctet, ...parts);
+    ? derOf(tag.octetString, parts.map(octetsOfPiece))
+    : derOf(tagOctet, parts);
 }
 
 /**
@@ -123,13 +164,15 @@ function rebuild(tagOctet: number, parts: readonly Uint8Array[]): Uint8Array {
  * @throws PkiError `der_malformed` if a piece is anything else.
  */
 export function joinOctetStrings(pieces: readonly Uint8Array[]): Uint8Array {
-  return Buffer.concat(
-    pieces.map((piece) => {
-      if (piece[0] !== tag.octetString) throw malformed('a piece of an OCTET STRING is not an OCTET STRING');
-      const length = piece[1] as number;
-      return piece.subarray(length < 0x80 ? 2 : 2 + (length & 0x7f));
-    }),
-  );
+  return Buffer.concat(pieces.map(octetsOfPiece));
+}
+
+/** X.690 §8.7.3.2: the pieces are OCTET STRINGs and nothing else. */
+function octetsOfPiece(piece: Uint8Array): Uint8Array {
+  const reader = new DerReader(piece);
+  const octets = reader.octetString();
+  reader.end();
+  return octets;
 }
 
 function malformed(message: string): PkiError {

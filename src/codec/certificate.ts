@@ -13,6 +13,7 @@ import {
 import {
   bitString,
   contextConstructed,
+  contextPrimitive,
   DerReader,
   der,
   hex,
@@ -70,31 +71,31 @@ function readCertificate(raw: Uint8Array): Certificate {
   const outer = new DerReader(raw);
   const certificate = outer.enter(tag.sequence);
   outer.end();
-  const tbs = certificate.expect(tag.sequence);
+  const tbsCertificate = certificate.raw(tag.sequence);
   const signatureAlgorithm = readAlgorithmIdentifier(certificate);
   const signature = certificate.bitStringOctets();
   certificate.end();
 
-  const reader = new DerReader(tbs.content);
+  const reader = new DerReader(tbsCertificate, 1).enter(tag.sequence);
   const version = readVersion(reader);
-  const serial = reader.integer();
+  const serialNumber = reader.integer();
   const innerAlgorithm = readAlgorithmIdentifier(reader);
-  const issuer = parseName(reader.expect(tag.sequence).raw);
+  const issuer = parseName(reader.raw(tag.sequence));
   const validity = reader.enter(tag.sequence);
   const notBefore = validity.time();
   const notAfter = validity.time();
   validity.end();
-  const subject = parseName(reader.expect(tag.sequence).raw);
-  const spki = reader.expect(tag.sequence).raw;
+  const subject = parseName(reader.raw(tag.sequence));
+  const spki = reader.raw(tag.sequence);
   // §4.1.2.8: unique identifiers are obsolete; they are passed over.
-  reader.optional(0x81);
-  reader.optional(0x82);
+  if (reader.nextTag === contextPrimitive(1)) reader.skip();
+  if (reader.nextTag === contextPrimitive(2)) reader.skip();
   const wrapper = reader.enterOptional(contextConstructed(3));
   const extensions = wrapper === undefined ? [] : readExtensions(wrapper.enter(tag.sequence));
   wrapper?.end();
   reader.end();
 
-  if (extensions.length > 0 && version !== 3)
+  if (wrapper !== undefined && version !== 3)
     throw new PkiError('der_malformed', 'extensions need version 3');
   // §4.1.1.2: both signature fields name the same algorithm.
   if (!sameAlgorithm(signatureAlgorithm, innerAlgorithm)) {
@@ -102,10 +103,10 @@ function readCertificate(raw: Uint8Array): Certificate {
   }
   return {
     raw,
-    tbsCertificate: tbs.raw,
+    tbsCertificate,
     version,
-    serialNumber: serialNumberText(serial),
-    issuerAndSerialNumber: sequence(issuer.raw, der(tag.integer, serial)),
+    serialNumber: serialNumberText(serialNumber),
+    issuerAndSerialNumber: sequence(issuer.raw, der(tag.integer, serialNumber)),
     issuer,
     notBefore,
     notAfter,
@@ -126,15 +127,34 @@ function readVersion(reader: DerReader): number {
   return version;
 }
 
+const none = Uint8Array.of();
+
 /** Whether two AlgorithmIdentifiers are the same octet for octet. */
 export function sameAlgorithm(a: AlgorithmIdentifier, b: AlgorithmIdentifier): boolean {
-  const none = Uint8Array.of();
   return a.oid === b.oid && sameOctets(a.parameters ?? none, b.parameters ?? none);
 }
 
-/** The canonical text of a serial number from its INTEGER content octets. */
+/**
+ * The canonical text of a serial number from its INTEGER content octets. A negative one, which RFC 5280 §4.1.2.2 forbids
+ * and old CAs have issued, begins with a minus sign, or it would read the same as another number.
+ */
 export function serialNumberText(content: Uint8Array): string {
-  return hex(content.length > 1 && content[0] === 0 ? content.subarray(1) : content);
+  const first = content[0] as number;
+  if (first >= 0x80) return `-${hex(content)}`;
+  return hex(first === 0 && content.length > 1 ? content.subarray(1) : content);
+}
+
+/**
+ * INTEGER of a serial number from its canonical text.
+ *
+ * @throws PkiError `der_malformed` if the text is not lower-case hexadecimal, two digits an octet.
+ */
+export function buildSerialNumber(text: string): Uint8Array {
+  const octets = Buffer.from(text, 'hex');
+  // Reading hexadecimal stops without a word where it ends: the certificate would bear another number.
+  if (octets.length === 0 || hex(octets) !== text)
+    throw new PkiError('der_malformed', `“${text}” is not a serial number`);
+  return unsignedInteger(octets);
 }
 
 /** What a certificate is built from. Nothing is added: what stands here is what is signed. */
@@ -150,17 +170,24 @@ export interface CertificateFields {
   readonly extensions: readonly Extension[];
 }
 
-/** The TBSCertificate (§4.1.2), version 3. */
+/**
+ * The TBSCertificate (§4.1.2), version 3.
+ *
+ * @throws PkiError `der_malformed` for a serial number or a date that has no encoding.
+ */
 export function buildTbsCertificate(fields: CertificateFields): Uint8Array {
   return sequence(
     der(contextConstructed(0), integer(2)),
-    unsignedInteger(Buffer.from(fields.serialNumber, 'hex')),
+    buildSerialNumber(fields.serialNumber),
     signatureAlgorithmIdentifier(fields.signatureAlgorithm),
     fields.issuer.raw,
     sequence(time(fields.notBefore), time(fields.notAfter)),
     fields.subject.raw,
     fields.spki,
-    der(contextConstructed(3), buildExtensions(fields.extensions)),
+    // §4.1.2.9: absent, not empty.
+    ...(fields.extensions.length === 0
+      ? []
+      : [der(contextConstructed(3), buildExtensions(fields.extensions))]),
   );
 }
 

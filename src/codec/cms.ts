@@ -1,12 +1,5 @@
 /** Cryptographic Message Syntax (RFC 5652): SignedData and EnvelopedData as SCEP uses them. */
-import {
-  constants,
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  publicEncrypt,
-  randomBytes,
-} from 'node:crypto';
+import { constants, createCipheriv, createDecipheriv, hash, publicEncrypt, randomBytes } from 'node:crypto';
 import { PkiError } from '../errors.ts';
 import {
   type AlgorithmIdentifier,
@@ -32,7 +25,7 @@ import { type Certificate, parseCertificate, type Sign } from './certificate.ts'
 import {
   contextConstructed,
   contextPrimitive,
-  DerReader,
+  type DerReader,
   der,
   integer,
   nullValue,
@@ -86,9 +79,11 @@ export interface SignedData {
 
 /** More than any SCEP message carries: RA, CA and root certificates, twice over. */
 const CERTIFICATES_MAX = 16;
+const CRLS_MAX = 16;
 const SIGNERS_MAX = 4;
 const RECIPIENTS_MAX = 16;
 const ATTRIBUTES_MAX = 32;
+const ATTRIBUTE_VALUES_MAX = 32;
 
 function as<T>(read: () => T): T {
   try {
@@ -125,7 +120,7 @@ export function parseSignedData(bytes: Uint8Array): SignedData {
 
 function readSignedData(reader: DerReader): SignedData {
   reader.smallInteger();
-  reader.expect(tag.set);
+  reader.skip(tag.set);
   const encapsulated = reader.enter(tag.sequence);
   const contentType = encapsulated.oid();
   const wrapper = encapsulated.enterOptional(contextConstructed(0));
@@ -138,11 +133,14 @@ function readSignedData(reader: DerReader): SignedData {
   while (certificateSet !== undefined && !certificateSet.done) {
     if (certificates.length >= CERTIFICATES_MAX)
       throw new PkiError('der_limit', `over ${CERTIFICATES_MAX} certificates`);
-    certificates.push(parseCertificate(certificateSet.expect(tag.sequence).raw));
+    certificates.push(parseCertificate(certificateSet.raw(tag.sequence)));
   }
   const crls: Uint8Array[] = [];
   const crlSet = reader.enterOptional(contextConstructed(1));
-  while (crlSet !== undefined && !crlSet.done) crls.push(crlSet.expect(tag.sequence).raw);
+  while (crlSet !== undefined && !crlSet.done) {
+    if (crls.length >= CRLS_MAX) throw new PkiError('der_limit', `over ${CRLS_MAX} CRLs`);
+    crls.push(crlSet.raw(tag.sequence));
+  }
 
   const signerInfos: SignerInfo[] = [];
   const signers = reader.enter(tag.set);
@@ -150,43 +148,31 @@ function readSignedData(reader: DerReader): SignedData {
     if (signerInfos.length >= SIGNERS_MAX) throw new PkiError('der_limit', `over ${SIGNERS_MAX} signers`);
     signerInfos.push(readSignerInfo(signers.enter(tag.sequence)));
   }
-  return { contentType, ...(content === undefined ? {} : { content }), certificates, crls, signerInfos };
+  const signedData = { contentType, certificates, crls, signerInfos };
+  return content === undefined ? signedData : { ...signedData, content };
 }
 
 function readSignerInfo(reader: DerReader): SignerInfo {
   reader.smallInteger();
   const sid = readIdentifier(reader);
   const digestAlgorithm = readAlgorithmIdentifier(reader);
-  const signedAttrs = reader.optional(contextConstructed(0));
+  const attributes = reader.nextTag === contextConstructed(0) ? reader.raw() : undefined;
   const signatureAlgorithm = readAlgorithmIdentifier(reader);
   const signature = reader.octetString();
-  reader.optional(contextConstructed(1));
+  if (reader.nextTag === contextConstructed(1)) reader.skip();
   reader.end();
-  return {
-    sid,
-    digestAlgorithm,
-    ...(signedAttrs === undefined
-      ? {}
-      : {
-          signedAttrs: {
-            toBeSigned: asSetOf(signedAttrs.raw),
-            attributes: readAttributes(signedAttrs.content),
-          },
-        }),
-    signatureAlgorithm,
-    signature,
-  };
+  const signerInfo = { sid, digestAlgorithm, signatureAlgorithm, signature };
+  return attributes === undefined ? signerInfo : { ...signerInfo, signedAttrs: readSignedAttrs(attributes) };
 }
 
-/** §5.4: the signature covers the attributes as a SET OF, not with the [0] that they travel with. */
-function asSetOf(raw: Uint8Array): Uint8Array {
-  const copy = Buffer.from(raw);
-  copy[0] = tag.set;
-  return copy;
+function readSignedAttrs(raw: Uint8Array): NonNullable<SignerInfo['signedAttrs']> {
+  // §5.4: the signature covers the attributes as a SET OF, not with the [0] that they travel with.
+  const toBeSigned = Buffer.from(raw);
+  toBeSigned[0] = tag.set;
+  return { toBeSigned, attributes: readDer(toBeSigned, tag.set, readAttributes) };
 }
 
-function readAttributes(content: Uint8Array): Attribute[] {
-  const reader = new DerReader(content);
+function readAttributes(reader: DerReader): Attribute[] {
   const attributes: Attribute[] = [];
   while (!reader.done) {
     if (attributes.length >= ATTRIBUTES_MAX)
@@ -196,7 +182,11 @@ function readAttributes(content: Uint8Array): Attribute[] {
     const set = attribute.enter(tag.set);
     attribute.end();
     const values: Uint8Array[] = [];
-    while (!set.done) values.push(set.element().raw);
+    while (!set.done) {
+      if (values.length >= ATTRIBUTE_VALUES_MAX)
+        throw new PkiError('der_limit', `over ${ATTRIBUTE_VALUES_MAX} values of an attribute`);
+      values.push(set.raw());
+    }
     // §5.3: an attribute that occurs twice would let two readers see two values.
     if (attributes.some((other) => other.oid === type)) {
       throw new PkiError('cms_malformed', `attribute ${type} occurs twice`);
@@ -207,10 +197,9 @@ function readAttributes(content: Uint8Array): Attribute[] {
 }
 
 function readIdentifier(reader: DerReader): CertificateIdentifier {
-  const keyIdentifier = reader.optional(contextPrimitive(0));
-  return keyIdentifier === undefined
-    ? { type: 'issuerAndSerialNumber', raw: reader.expect(tag.sequence).raw }
-    : { type: 'subjectKeyIdentifier', identifier: keyIdentifier.content };
+  return reader.nextTag === contextPrimitive(0)
+    ? { type: 'subjectKeyIdentifier', identifier: reader.content() }
+    : { type: 'issuerAndSerialNumber', raw: reader.raw(tag.sequence) };
 }
 
 /** Whether the identifier names this certificate. */
@@ -257,7 +246,7 @@ export function verifySigner(
   const messageDigest = signedAttributeOf(signerInfo, oid.messageDigest);
   if (contentType === undefined || messageDigest === undefined) return false;
   if (!sameOctets(contentType, objectIdentifier(signedData.contentType))) return false;
-  const digest = createHash(digestAlgorithm.name).update(content).digest();
+  const digest = hash(digestAlgorithm.name, content, 'buffer');
   if (!sameOctets(messageDigest, octetString(digest))) return false;
   return verifySignature(algorithm, key, signerInfo.signedAttrs.toBeSigned, signerInfo.signature);
 }
@@ -300,7 +289,7 @@ export async function buildSignedData(fields: SignedDataFields, sign: Sign): Pro
     buildAttribute({ oid: oid.contentType, values: [objectIdentifier(oid.data)] }),
     buildAttribute({
       oid: oid.messageDigest,
-      values: [octetString(createHash(digest.name).update(content).digest())],
+      values: [octetString(hash(digest.name, content, 'buffer'))],
     }),
     ...fields.attributes.map(buildAttribute),
   ]);
@@ -402,17 +391,17 @@ export function parseEnvelopedData(bytes: Uint8Array): EnvelopedData {
 
 function readEnvelopedData(reader: DerReader): EnvelopedData {
   reader.smallInteger();
-  reader.optional(contextConstructed(0));
+  if (reader.nextTag === contextConstructed(0)) reader.skip();
   const recipients: KeyTransRecipient[] = [];
   const recipientSet = reader.enter(tag.set);
   for (let count = 0; !recipientSet.done; count += 1) {
     if (count >= RECIPIENTS_MAX) throw new PkiError('der_limit', `over ${RECIPIENTS_MAX} recipients`);
     if (recipientSet.nextTag === tag.sequence)
       recipients.push(readRecipient(recipientSet.enter(tag.sequence)));
-    else recipientSet.element();
+    else recipientSet.skip();
   }
   const encryptedContentInfo = reader.enter(tag.sequence);
-  reader.optional(contextConstructed(1));
+  if (reader.nextTag === contextConstructed(1)) reader.skip();
   const contentType = encryptedContentInfo.oid();
   // RFC 8894 §3.2.2: the type of the content is data.
   if (contentType !== oid.data)
@@ -434,10 +423,10 @@ function readRecipient(reader: DerReader): KeyTransRecipient {
 
 /** QUIRK Apple: the content comes in pieces, as a constructed [0] with OCTET STRINGs inside. */
 function readEncryptedContent(reader: DerReader): Uint8Array {
-  if (reader.nextTag !== contextConstructed(0)) return reader.expect(contextPrimitive(0)).content;
+  if (reader.nextTag !== contextConstructed(0)) return reader.content(contextPrimitive(0));
   const pieces = reader.enter(contextConstructed(0));
   const list: Uint8Array[] = [];
-  while (!pieces.done) list.push(pieces.element().raw);
+  while (!pieces.done) list.push(pieces.raw());
   return joinOctetStrings(list);
 }
 
@@ -488,8 +477,9 @@ export interface EnvelopedDataFields {
  */
 export function buildEnvelopedData(fields: EnvelopedDataFields): Uint8Array {
   const cipher = ciphers[fields.cipher];
-  const key = randomBytes(cipher.keyBytes);
-  const iv = randomBytes(cipher.ivBytes);
+  const random = randomBytes(cipher.keyBytes + cipher.ivBytes);
+  const key = random.subarray(0, cipher.keyBytes);
+  const iv = random.subarray(cipher.keyBytes);
   const encryption = createCipheriv(cipher.name, key, iv);
   const encryptedContent = Buffer.concat([encryption.update(fields.content), encryption.final()]);
   const recipientInfo = sequence(

@@ -9,15 +9,9 @@ import {
   signatureAlgorithmOf,
   verifySignature,
 } from './algorithm.ts';
-import { buildSigned, type Sign, sameAlgorithm, serialNumberText } from './certificate.ts';
-import { contextConstructed, DerReader, der, integer, sequence, tag, time, unsignedInteger } from './der.ts';
-import {
-  buildExtension,
-  buildExtensions,
-  type Extension,
-  extensionValue,
-  readExtensions,
-} from './extension.ts';
+import { buildSerialNumber, buildSigned, type Sign, sameAlgorithm, serialNumberText } from './certificate.ts';
+import { contextConstructed, DerReader, der, derOf, integer, sequence, tag, time } from './der.ts';
+import { buildExtension, buildExtensions, type Extension, readExtensions } from './extension.ts';
 import { type Name, parseName } from './name.ts';
 import { oid } from './oid.ts';
 
@@ -61,7 +55,7 @@ export async function buildCrl(fields: CrlFields, sign: Sign): Promise<Uint8Arra
   for (const { serialNumber, revocationDate, reason } of fields.revoked) {
     entries.push(
       sequence(
-        unsignedInteger(Buffer.from(serialNumber, 'hex')),
+        buildSerialNumber(serialNumber),
         time(revocationDate),
         // §5.3.1: unspecified is said by leaving the extension out.
         ...(reason === 'unspecified' ? [] : [reasonExtensions(reason)]),
@@ -75,8 +69,11 @@ export async function buildCrl(fields: CrlFields, sign: Sign): Promise<Uint8Arra
     time(fields.thisUpdate),
     time(fields.nextUpdate),
     // §5.1.2.6: absent, not empty, when nothing is revoked.
-    ...(entries.length === 0 ? [] : [sequence(...entries)]),
-    der(contextConstructed(0), buildExtensions(fields.extensions)),
+    ...(entries.length === 0 ? [] : [derOf(tag.sequence, entries)]),
+    // §5.1.2.7: absent, not empty.
+    ...(fields.extensions.length === 0
+      ? []
+      : [der(contextConstructed(0), buildExtensions(fields.extensions))]),
   );
   return buildSigned(tbs, fields.signatureAlgorithm, await sign(fields.signatureAlgorithm, tbs));
 }
@@ -117,19 +114,19 @@ function readCrl(raw: Uint8Array): Crl {
   const outer = new DerReader(raw);
   const list = outer.enter(tag.sequence);
   outer.end();
-  const tbs = list.expect(tag.sequence);
+  const tbsCertList = list.raw(tag.sequence);
   const signatureAlgorithm = readAlgorithmIdentifier(list);
   const signature = list.bitStringOctets();
   list.end();
 
-  const reader = new DerReader(tbs.content);
+  const reader = new DerReader(tbsCertList, 1).enter(tag.sequence);
   // §5.1.2.1: extensions are there, so the version is v2(1).
   if (reader.smallInteger() !== 1) throw new PkiError('der_malformed', 'the version is not v2(1)');
   const innerAlgorithm = readAlgorithmIdentifier(reader);
   if (!sameAlgorithm(signatureAlgorithm, innerAlgorithm)) {
     throw new PkiError('der_malformed', 'the two signature algorithms differ');
   }
-  const issuer = parseName(reader.expect(tag.sequence).raw);
+  const issuer = parseName(reader.raw(tag.sequence));
   const thisUpdate = reader.time();
   const hasNextUpdate = reader.nextTag === tag.utcTime || reader.nextTag === tag.generalizedTime;
   const nextUpdate = hasNextUpdate ? reader.time() : undefined;
@@ -142,7 +139,7 @@ function readCrl(raw: Uint8Array): Crl {
   reader.end();
   return {
     raw,
-    tbsCertList: tbs.raw,
+    tbsCertList,
     issuer,
     thisUpdate,
     ...(nextUpdate === undefined ? {} : { nextUpdate }),
@@ -156,20 +153,30 @@ function readCrl(raw: Uint8Array): Crl {
 function readEntry(entry: DerReader): RevokedCertificate {
   const serialNumber = serialNumberText(entry.integer());
   const revocationDate = entry.time();
-  const extensions = entry.done ? [] : readExtensions(entry.enter(tag.sequence));
+  if (entry.done) return { serialNumber, revocationDate, reason: 'unspecified' };
+  const extensions = readExtensions(entry.enter(tag.sequence));
   entry.end();
-  const value = extensionValue({ extensions }, oid.reasonCode);
-  return { serialNumber, revocationDate, reason: value === undefined ? 'unspecified' : readReason(value) };
+  let reason: RevocationReasonName = 'unspecified';
+  for (const extension of extensions) {
+    if (extension.oid === oid.reasonCode) reason = readReason(extension.value);
+    // §5.3: a CRL with a critical entry extension that is not understood MUST NOT be used.
+    else if (extension.critical)
+      throw new PkiError('der_malformed', `an entry with critical extension ${extension.oid}`);
+  }
+  return { serialNumber, revocationDate, reason };
 }
+
+const reasonByCode = new Map(
+  Object.entries(revocationReasons).map(([name, code]) => [code as number, name as RevocationReasonName]),
+);
 
 function readReason(value: Uint8Array): RevocationReasonName {
   const reader = new DerReader(value);
-  const code = reader.expect(tag.enumerated).content;
+  const code = reader.content(tag.enumerated);
   reader.end();
-  for (const [name, number] of Object.entries(revocationReasons)) {
-    if (code.length === 1 && code[0] === number) return name as RevocationReasonName;
-  }
-  throw new PkiError('der_malformed', 'an unknown CRLReason');
+  const reason = code.length === 1 ? reasonByCode.get(code[0] as number) : undefined;
+  if (reason === undefined) throw new PkiError('der_malformed', 'an unknown CRLReason');
+  return reason;
 }
 
 /**

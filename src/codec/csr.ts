@@ -23,7 +23,7 @@ import {
   utf8String,
 } from './der.ts';
 import { buildExtensions, type Extension, readExtensions } from './extension.ts';
-import { directoryString, type Name, parseName } from './name.ts';
+import { type Name, parseName } from './name.ts';
 import { oid } from './oid.ts';
 
 /** A parsed request. Every part is a view of `raw`. */
@@ -66,22 +66,22 @@ function readRequest(raw: Uint8Array): CertificationRequest {
   const outer = new DerReader(raw);
   const request = outer.enter(tag.sequence);
   outer.end();
-  const info = request.expect(tag.sequence);
+  const certificationRequestInfo = request.raw(tag.sequence);
   const signatureAlgorithm = readAlgorithmIdentifier(request);
   const signature = request.bitStringOctets();
   request.end();
 
-  const reader = new DerReader(info.content);
+  const reader = new DerReader(certificationRequestInfo, 1).enter(tag.sequence);
   // RFC 2986 §4.1: the version is 0.
   if (reader.smallInteger() !== 0) throw new PkiError('der_malformed', 'the version is not v1(0)');
-  const subject = parseName(reader.expect(tag.sequence).raw);
-  const spki = reader.expect(tag.sequence).raw;
+  const subject = parseName(reader.raw(tag.sequence));
+  const spki = reader.raw(tag.sequence);
   // DEVIATION RFC 2986 §4.1: the attributes are not OPTIONAL, but some clients leave the empty set out.
   const attributes = reader.enterOptional(contextConstructed(0));
   reader.end();
   return {
     raw,
-    certificationRequestInfo: info.raw,
+    certificationRequestInfo,
     subject,
     spki,
     ...(attributes === undefined ? { extensions: [] } : readAttributes(attributes)),
@@ -105,7 +105,7 @@ function readAttributes(reader: DerReader): Pick<CertificationRequest, 'challeng
       // RFC 2985 §5.4.1: SINGLE VALUE. Two would let two readers see two different challenges.
       if (challengePassword !== undefined)
         throw new PkiError('der_malformed', 'two challengePassword attributes');
-      challengePassword = directoryString(values);
+      challengePassword = values.text();
       values.end();
     } else if (type === oid.extensionRequest || type === oid.microsoftCertificateExtensions) {
       // QUIRK Windows: CertEnroll names the same attribute by Microsoft's own identifier.

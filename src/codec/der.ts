@@ -5,6 +5,7 @@
  * came. Writing is bottom-up: every function returns the finished octets of one element.
  */
 import { PkiError } from '../errors.ts';
+import { oid } from './oid.ts';
 
 /** Tag octets of the universal types that PKIX uses; constructed types carry bit 6. */
 export const tag = {
@@ -56,66 +57,47 @@ function malformed(message: string): PkiError {
 export class DerReader {
   readonly #bytes: Uint8Array;
   readonly #depth: number;
-  #position = 0;
+  readonly #end: number;
+  /** Where the next element begins; the one read last ends here. */
+  #position: number;
+  /** Where the element read last begins, and where its content begins. */
+  #start = 0;
+  #contentStart = 0;
 
-  constructor(bytes: Uint8Array, depth = 0) {
+  /** Reads the octets from `start` to `end`, which lie `depth` levels below the outermost element. */
+  constructor(bytes: Uint8Array, depth = 0, start = 0, end = bytes.length) {
     if (depth > DEPTH_MAX) throw new PkiError('der_limit', `nested deeper than ${DEPTH_MAX} levels`);
     this.#bytes = bytes;
     this.#depth = depth;
+    this.#end = end;
+    this.#position = start;
   }
 
   /** Whether everything was read. */
   get done(): boolean {
-    return this.#position >= this.#bytes.length;
+    return this.#position >= this.#end;
   }
 
   /** The tag octet that comes next; `undefined` at the end. */
   get nextTag(): number | undefined {
-    return this.#bytes[this.#position];
+    return this.#position < this.#end ? this.#bytes[this.#position] : undefined;
   }
 
   /** Throws unless everything was read. */
   end(): void {
-    if (!this.done) throw malformed(`${this.#bytes.length - this.#position} octets follow the last element`);
+    if (!this.done) throw malformed(`${this.#end - this.#position} octets follow the last element`);
   }
 
   /** The next element, whatever it is. */
   element(): Element {
-    const bytes = this.#bytes;
-    const start = this.#position;
-    if (start + 2 > bytes.length) throw malformed('an element is cut off');
-    const tagOctet = bytes[start] as number;
-    // X.690 §8.1.2.4: tag numbers above 30 take more octets; no PKIX structure has one.
-    if ((tagOctet & 0x1f) === 0x1f) throw malformed('a multi-octet tag');
-    let length = bytes[start + 1] as number;
-    let contentStart = start + 2;
-    if (length >= 0x80) {
-      const lengthOctets = length & 0x7f;
-      // X.690 §10.1: the definite form, on the fewest octets.
-      if (lengthOctets === 0) throw malformed('an indefinite length');
-      if (lengthOctets > 4) throw malformed('a length of more than four octets');
-      contentStart += lengthOctets;
-      if (contentStart > bytes.length) throw malformed('a length is cut off');
-      length = 0;
-      for (let i = start + 2; i < contentStart; i += 1) length = length * 256 + (bytes[i] as number);
-      if (length < 0x80 || length < 2 ** (8 * (lengthOctets - 1)))
-        throw malformed('a length not in shortest form');
-    }
-    const end = contentStart + length;
-    if (end > bytes.length) throw malformed('an element is longer than what holds it');
-    this.#position = end;
-    return { tag: tagOctet, content: bytes.subarray(contentStart, end), raw: bytes.subarray(start, end) };
+    const tagOctet = this.#next();
+    return { tag: tagOctet, content: this.#content(), raw: this.#raw() };
   }
 
   /** The next element, which must have this tag octet. */
   expect(tagOctet: number): Element {
-    const next = this.nextTag;
-    if (next !== tagOctet) {
-      throw malformed(
-        `expected tag ${hexOctet(tagOctet)}, found ${next === undefined ? 'the end' : hexOctet(next)}`,
-      );
-    }
-    return this.element();
+    this.#expect(tagOctet);
+    return { tag: tagOctet, content: this.#content(), raw: this.#raw() };
   }
 
   /** The next element if it has this tag octet, else `undefined` and nothing is read. */
@@ -123,9 +105,30 @@ export class DerReader {
     return this.nextTag === tagOctet ? this.element() : undefined;
   }
 
+  /** Tag, length and content octets of the next element, which must have this tag octet if one is given. */
+  raw(tagOctet?: number): Uint8Array {
+    if (tagOctet === undefined) this.#next();
+    else this.#expect(tagOctet);
+    return this.#raw();
+  }
+
+  /** Content octets of the next element, which must have this tag octet if one is given. */
+  content(tagOctet?: number): Uint8Array {
+    if (tagOctet === undefined) this.#next();
+    else this.#expect(tagOctet);
+    return this.#content();
+  }
+
+  /** Steps over the next element, which must have this tag octet if one is given. */
+  skip(tagOctet?: number): void {
+    if (tagOctet === undefined) this.#next();
+    else this.#expect(tagOctet);
+  }
+
   /** A reader for the content of the next element, which must have this tag octet. */
   enter(tagOctet: number = tag.sequence): DerReader {
-    return new DerReader(this.expect(tagOctet).content, this.#depth + 1);
+    this.#expect(tagOctet);
+    return new DerReader(this.#bytes, this.#depth + 1, this.#contentStart, this.#position);
   }
 
   /** Like `enter`, but `undefined` and nothing is read if another tag comes. */
@@ -135,24 +138,26 @@ export class DerReader {
 
   /** BOOLEAN (X.690 §11.1: TRUE is FF). */
   boolean(): boolean {
-    const { content } = this.expect(tag.boolean);
-    if (content.length !== 1 || (content[0] !== 0 && content[0] !== 0xff))
+    this.#expect(tag.boolean);
+    const octet = this.#bytes[this.#contentStart];
+    if (this.#position - this.#contentStart !== 1 || (octet !== 0 && octet !== 0xff)) {
       throw malformed('a BOOLEAN not 00 or FF');
-    return content[0] === 0xff;
+    }
+    return octet === 0xff;
   }
 
   /** Content octets of an INTEGER, in two's complement. */
   integer(): Uint8Array {
-    const { content } = this.expect(tag.integer);
-    if (content.length === 0) throw malformed('an empty INTEGER');
-    if (content.length > 1) {
-      const [first, second] = content as Uint8Array & { 0: number; 1: number };
+    this.#expect(tag.integer);
+    const length = this.#position - this.#contentStart;
+    if (length === 0) throw malformed('an empty INTEGER');
+    if (length > 1) {
+      const first = this.#bytes[this.#contentStart];
+      const negative = (this.#bytes[this.#contentStart + 1] as number) >= 0x80;
       // X.690 §8.3.2: the first nine bits are not all equal.
-      if ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80)) {
-        throw malformed('an INTEGER not in shortest form');
-      }
+      if (first === (negative ? 0xff : 0)) throw malformed('an INTEGER not in shortest form');
     }
-    return content;
+    return this.#content();
   }
 
   /** A non-negative INTEGER below 2^31: versions, counts, sizes. */
@@ -162,33 +167,97 @@ export class DerReader {
 
   /** OBJECT IDENTIFIER in dotted form. */
   oid(): string {
-    return dottedOid(this.expect(tag.oid).content);
+    this.#expect(tag.oid);
+    return dottedOidAt(this.#bytes, this.#contentStart, this.#position);
   }
 
   /** OCTET STRING, primitive. */
   octetString(): Uint8Array {
-    return this.expect(tag.octetString).content;
+    return this.content(tag.octetString);
   }
 
   /** BIT STRING whose bits fill whole octets, as keys and signatures do. */
   bitStringOctets(): Uint8Array {
-    const { content } = this.expect(tag.bitString);
-    if (content.length === 0 || content[0] !== 0)
+    this.#expect(tag.bitString);
+    if (this.#position === this.#contentStart || this.#bytes[this.#contentStart] !== 0)
       throw malformed('a BIT STRING that does not fill its octets');
-    return content.subarray(1);
+    return this.#bytes.subarray(this.#contentStart + 1, this.#position);
   }
 
   /** NULL. */
   null(): void {
-    if (this.expect(tag.null).content.length !== 0) throw malformed('a NULL with content');
+    this.#expect(tag.null);
+    if (this.#position !== this.#contentStart) throw malformed('a NULL with content');
   }
 
-  /** UTCTime or GeneralizedTime in the form that RFC 5280 §4.1.2.5 demands: to the second, Zulu. */
+  /**
+   * DirectoryString, IA5String or VisibleString.
+   *
+   * DEVIATION X.680 §41.4: PrintableString is taken with any ASCII character, `@`, `*` and `_` being common in it, and
+   * T61String is read as Latin-1, which is what it holds wherever it is still written.
+   */
+  text(): string {
+    const tagOctet = this.#next();
+    return textAt(this.#bytes, this.#contentStart, this.#position, tagOctet);
+  }
+
+  /**
+   * UTCTime or GeneralizedTime in the form that RFC 5280 §4.1.2.5 demands: to the second, Zulu.
+   *
+   * DEVIATION RFC 5280 §4.1.2.5: GeneralizedTime is taken for years before 2050 too; its form is as strict as ever.
+   */
   time(): Date {
-    const element = this.element();
-    if (element.tag !== tag.utcTime && element.tag !== tag.generalizedTime)
-      throw malformed('expected a time');
-    return parseTime(element);
+    const tagOctet = this.#next();
+    if (tagOctet !== tag.utcTime && tagOctet !== tag.generalizedTime) throw malformed('expected a time');
+    return timeAt(this.#bytes, this.#contentStart, this.#position, tagOctet);
+  }
+
+  #raw(): Uint8Array {
+    return this.#bytes.subarray(this.#start, this.#position);
+  }
+
+  #content(): Uint8Array {
+    return this.#bytes.subarray(this.#contentStart, this.#position);
+  }
+
+  #expect(tagOctet: number): void {
+    const next = this.nextTag;
+    if (next !== tagOctet) {
+      throw malformed(
+        `expected tag ${hexOctet(tagOctet)}, found ${next === undefined ? 'the end' : hexOctet(next)}`,
+      );
+    }
+    this.#next();
+  }
+
+  /** Steps over one element and answers its tag octet. */
+  #next(): number {
+    const bytes = this.#bytes;
+    const start = this.#position;
+    if (start + 2 > this.#end) throw malformed('an element is cut off');
+    const tagOctet = bytes[start] as number;
+    // X.690 §8.1.2.4: tag numbers above 30 take more octets; no PKIX structure has one.
+    if ((tagOctet & 0x1f) === 0x1f) throw malformed('a multi-octet tag');
+    // X.690 §8.1.5, X.680 §8.4: universal 0 is for the end of contents, which distinguished encodings do not have.
+    if ((tagOctet & 0xdf) === 0) throw malformed('a reserved tag');
+    let length = bytes[start + 1] as number;
+    let contentStart = start + 2;
+    if (length >= 0x80) {
+      const lengthOctets = length & 0x7f;
+      // X.690 §10.1: the definite form, on the fewest octets.
+      if (lengthOctets === 0) throw malformed('an indefinite length');
+      if (lengthOctets > 4) throw malformed('a length of more than four octets');
+      contentStart += lengthOctets;
+      if (contentStart > this.#end) throw malformed('a length is cut off');
+      length = 0;
+      for (let i = start + 2; i < contentStart; i += 1) length = length * 256 + (bytes[i] as number);
+      if (length < 0x80 || bytes[start + 2] === 0) throw malformed('a length not in shortest form');
+    }
+    if (length > this.#end - contentStart) throw malformed('an element is longer than what holds it');
+    this.#start = start;
+    this.#contentStart = contentStart;
+    this.#position = contentStart + length;
+    return tagOctet;
   }
 }
 
@@ -202,13 +271,27 @@ export function readDer<T>(bytes: Uint8Array, tagOctet: number, read: (reader: D
   return value;
 }
 
-/** Bits of a named BIT STRING (KeyUsage, ReasonFlags), first bit first. */
+/** More bits than any named BIT STRING of PKIX defines. */
+const NAMED_BITS_MAX = 64;
+
+/**
+ * Bits of a named BIT STRING (KeyUsage, ReasonFlags), first bit first.
+ *
+ * DEVIATION X.690 §11.2.2: zero bits at the end are taken; old clients write all bits that they know of.
+ *
+ * @throws PkiError `der_malformed`, `der_limit`.
+ */
 export function namedBits(content: Uint8Array): boolean[] {
   const unused = content[0];
   if (unused === undefined || unused > 7 || (content.length === 1 && unused !== 0))
     throw malformed('a bad BIT STRING');
+  const length = (content.length - 1) * 8 - unused;
+  if (length > NAMED_BITS_MAX) throw new PkiError('der_limit', `over ${NAMED_BITS_MAX} named bits`);
+  // X.690 §11.2.1: unused bits are zero.
+  if (((content[content.length - 1] as number) & ((1 << unused) - 1)) !== 0)
+    throw malformed('a BIT STRING whose unused bits are not zero');
   const bits: boolean[] = [];
-  for (let i = 0; i < (content.length - 1) * 8 - unused; i += 1) {
+  for (let i = 0; i < length; i += 1) {
     bits.push((((content[1 + (i >> 3)] as number) >> (7 - (i & 7))) & 1) === 1);
   }
   return bits;
@@ -216,27 +299,60 @@ export function namedBits(content: Uint8Array): boolean[] {
 
 /** Value of a non-negative INTEGER below 2^31 from its content octets. */
 export function smallNumber(content: Uint8Array): number {
-  if (content.length > 4 || (content[0] as number) >= 0x80) throw malformed('an INTEGER out of range');
-  return content.reduce((value, octet) => value * 256 + octet, 0);
+  if (content.length === 0 || content.length > 4 || (content[0] as number) >= 0x80)
+    throw malformed('an INTEGER out of range');
+  let value = 0;
+  for (const octet of content) value = value * 256 + octet;
+  return value;
 }
 
-const dottedCache = new Map<string, string>();
+/** Longer than any identifier that is registered; longer ones only cost time. */
+const OID_BYTES_MAX = 40;
+/** Only a hostile sender invents identifiers without end; real traffic has a few dozen. */
+const OIDS_KEPT_MAX = 1000;
 
-/** Dotted form of an OBJECT IDENTIFIER's content octets. */
+/** Dotted forms by a hash of the content octets. What is in it is never displaced, so that noise cannot slow it down. */
+const dottedByHash = new Map<number, { readonly content: Uint8Array; readonly dotted: string }>();
+
+/**
+ * Dotted form of an OBJECT IDENTIFIER's content octets.
+ *
+ * @throws PkiError `der_malformed` also for an arc above 2^53, which no registered identifier but those made from a
+ *   UUID has.
+ */
 export function dottedOid(content: Uint8Array): string {
-  const key = latin1(content);
-  const known = dottedCache.get(key);
-  if (known !== undefined) return known;
-  if (content.length === 0 || content.length > 40)
+  return dottedOidAt(content, 0, content.length);
+}
+
+function dottedOidAt(bytes: Uint8Array, start: number, end: number): string {
+  if (end === start || end - start > OID_BYTES_MAX)
     throw malformed('an OBJECT IDENTIFIER of impossible length');
+  let hash = 0;
+  for (let i = start; i < end; i += 1) hash = (Math.imul(hash, 31) + (bytes[i] as number)) | 0;
+  const kept = dottedByHash.get(hash);
+  if (kept !== undefined && sameAt(kept.content, bytes, start, end)) return kept.dotted;
+  const dotted = decodeOid(bytes, start, end);
+  if (kept === undefined && dottedByHash.size < OIDS_KEPT_MAX)
+    dottedByHash.set(hash, { content: bytes.slice(start, end), dotted });
+  return dotted;
+}
+
+function sameAt(content: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (content.length !== end - start) return false;
+  for (let i = 0; i < content.length; i += 1) if (content[i] !== bytes[start + i]) return false;
+  return true;
+}
+
+function decodeOid(bytes: Uint8Array, start: number, end: number): string {
   const arcs: number[] = [];
   let arc = 0;
   let fresh = true;
-  for (const octet of content) {
+  for (let i = start; i < end; i += 1) {
+    const octet = bytes[i] as number;
     // X.690 §8.19.2: an arc does not begin with 80.
     if (fresh && octet === 0x80) throw malformed('an OBJECT IDENTIFIER not in shortest form');
     arc = arc * 128 + (octet & 0x7f);
-    if (arc > Number.MAX_SAFE_INTEGER / 128) throw malformed('an OBJECT IDENTIFIER arc out of range');
+    if (arc > Number.MAX_SAFE_INTEGER) throw malformed('an OBJECT IDENTIFIER arc out of range');
     fresh = octet < 0x80;
     if (fresh) {
       if (arcs.length === 0) {
@@ -247,32 +363,26 @@ export function dottedOid(content: Uint8Array): string {
     }
   }
   if (!fresh) throw malformed('an OBJECT IDENTIFIER is cut off');
-  const dotted = arcs.join('.');
-  // Only a hostile sender invents identifiers without end; real traffic has a few dozen.
-  if (dottedCache.size < 1000) dottedCache.set(key, dotted);
-  return dotted;
+  return arcs.join('.');
 }
 
-function parseTime(element: Element): Date {
-  const text = latin1(element.content);
-  const short = element.tag === tag.utcTime;
-  const match = (
-    short ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/ : /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/
-  ).exec(text);
-  if (match === null) throw malformed('a time not of the form YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ');
-  const [year, month, day, hour, minute, second] = match.slice(1).map(Number) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
+function timeAt(bytes: Uint8Array, start: number, end: number, tagOctet: number): Date {
+  const short = tagOctet === tag.utcTime;
+  const zulu = end - 1;
+  if (end - start !== (short ? 13 : 15) || bytes[zulu] !== 0x5a || !areDigits(bytes, start, zulu))
+    throw malformed('a time not of the form YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ');
+  const lastDigits = twoDigits(bytes, zulu - 12);
   // RFC 5280 §4.1.2.5.1: two-digit years from 50 on are 19xx.
-  const fullYear = short ? (year >= 50 ? 1900 + year : 2000 + year) : year;
-  const date = new Date(0);
-  date.setUTCFullYear(fullYear, month - 1, day);
-  date.setUTCHours(hour, minute, second);
+  const century = short ? (lastDigits >= 50 ? 19 : 20) : twoDigits(bytes, start);
+  const year = century * 100 + lastDigits;
+  const month = twoDigits(bytes, zulu - 10);
+  const day = twoDigits(bytes, zulu - 8);
+  const hour = twoDigits(bytes, zulu - 6);
+  const minute = twoDigits(bytes, zulu - 4);
+  const second = twoDigits(bytes, zulu - 2);
+  const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
+  // Date.UTC takes the years 0 to 99 for 1900 to 1999.
+  if (year < 100) date.setUTCFullYear(year, month - 1, day);
   if (
     date.getUTCMonth() !== month - 1 ||
     date.getUTCDate() !== day ||
@@ -285,10 +395,72 @@ function parseTime(element: Element): Date {
   return date;
 }
 
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/**
+ * The text that these octets encode in UTF-8.
+ *
+ * @throws PkiError `der_malformed` if they are not UTF-8.
+ */
+export function utf8Text(octets: Uint8Array): string {
+  try {
+    return strictUtf8.decode(octets);
+  } catch (cause) {
+    throw new PkiError('der_malformed', 'a UTF8String that is not UTF-8', { cause });
+  }
+}
+
+function textAt(bytes: Uint8Array, start: number, end: number, tagOctet: number): string {
+  switch (tagOctet) {
+    case tag.utf8String:
+      if (!isAsciiAt(bytes, start, end)) return utf8Text(bytes.subarray(start, end));
+      break;
+    case tag.printableString:
+    case tag.ia5String:
+    case tag.visibleString:
+      if (!isAsciiAt(bytes, start, end)) throw malformed('a string that is not ASCII');
+      break;
+    case tag.t61String:
+      break;
+    case tag.bmpString: {
+      if ((end - start) % 2 !== 0) throw malformed('a BMPString of odd length');
+      const text = Buffer.from(bytes.subarray(start, end)).swap16().toString('utf16le');
+      // QUIRK Windows: writes characters beyond the BMP as surrogate pairs; half a pair is no character for anyone.
+      if (!text.isWellFormed()) throw malformed('a BMPString with half a surrogate pair');
+      return text;
+    }
+    default:
+      throw malformed('a value that is not a string');
+  }
+  return bufferOf(bytes).toString('latin1', start, end);
+}
+
+function isAsciiAt(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i += 1) if ((bytes[i] as number) >= 0x80) return false;
+  return true;
+}
+
+function areDigits(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i += 1) {
+    const octet = bytes[i] as number;
+    if (octet < 0x30 || octet > 0x39) return false;
+  }
+  return true;
+}
+
+function twoDigits(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] as number) - 0x30) * 10 + (bytes[at + 1] as number) - 0x30;
+}
+
 // --- writing ----------------------------------------------------------------------------------------------------
 
 /** One element from its tag octet and the parts of its content. */
 export function der(tagOctet: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  return derOf(tagOctet, parts);
+}
+
+/** Like `der`, for lists of any length: the entries of a CRL are too many to be passed as arguments. */
+export function derOf(tagOctet: number, parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
   const lengthOctets =
@@ -312,18 +484,18 @@ export function der(tagOctet: number, ...parts: readonly Uint8Array[]): Uint8Arr
 }
 
 /** SEQUENCE of the parts. */
-export const sequence = (...parts: readonly Uint8Array[]): Uint8Array => der(tag.sequence, ...parts);
+export const sequence = (...parts: readonly Uint8Array[]): Uint8Array => derOf(tag.sequence, parts);
 
 /** SET OF, in the ascending order of the encodings (X.690 §11.6). */
 export function setOf(parts: readonly Uint8Array[], tagOctet: number = tag.set): Uint8Array {
-  return der(tagOctet, ...[...parts].sort(Buffer.compare));
+  return derOf(tagOctet, parts.length < 2 ? parts : [...parts].sort(Buffer.compare));
 }
 
 /** INTEGER from unsigned octets, most significant first. */
 export function unsignedInteger(octets: Uint8Array): Uint8Array {
   let start = 0;
   while (start < octets.length - 1 && octets[start] === 0) start += 1;
-  const value = octets.subarray(start);
+  const value = start === 0 ? octets : octets.subarray(start);
   return value.length === 0
     ? der(tag.integer, Uint8Array.of(0))
     : (value[0] as number) >= 0x80
@@ -331,10 +503,16 @@ export function unsignedInteger(octets: Uint8Array): Uint8Array {
       : der(tag.integer, value);
 }
 
-/** INTEGER from a non-negative safe integer. */
+/**
+ * INTEGER from a non-negative safe integer.
+ *
+ * @throws PkiError `der_malformed` for any other number.
+ */
 export function integer(value: number): Uint8Array {
-  const hex = value.toString(16);
-  return unsignedInteger(Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex'));
+  if (!Number.isSafeInteger(value) || value < 0) throw malformed(`${value} is not a non-negative integer`);
+  if (value < 0x80) return der(tag.integer, Uint8Array.of(value));
+  const digits = value.toString(16);
+  return unsignedInteger(Buffer.from(digits.length % 2 === 0 ? digits : `0${digits}`, 'hex'));
 }
 
 /** OCTET STRING. */
@@ -359,26 +537,41 @@ export const booleanTrue: Uint8Array = Uint8Array.of(tag.boolean, 1, 0xff);
 /** NULL. */
 export const nullValue: Uint8Array = Uint8Array.of(tag.null, 0);
 
-const oidCache = new Map<string, Uint8Array>();
+const encodedByDotted = new Map<string, Uint8Array>();
 
-/** OBJECT IDENTIFIER from its dotted form. */
+/**
+ * OBJECT IDENTIFIER from its dotted form.
+ *
+ * @throws PkiError `der_malformed` if it is not one that `DerReader.oid` would read.
+ */
 export function objectIdentifier(dotted: string): Uint8Array {
-  const known = oidCache.get(dotted);
-  if (known !== undefined) return known;
-  if (!/^[0-2](\.(0|[1-9]\d{0,14}))+$/.test(dotted))
-    throw malformed(`“${dotted}” is not an object identifier`);
+  const kept = encodedByDotted.get(dotted);
+  if (kept !== undefined) return kept;
+  const encoded = encodeOid(dotted);
+  if (encodedByDotted.size < OIDS_KEPT_MAX) encodedByDotted.set(dotted, encoded);
+  return encoded;
+}
+
+function encodeOid(dotted: string): Uint8Array {
+  const fail = () => malformed(`“${dotted}” is not an object identifier`);
+  if (!/^[0-2](\.(0|[1-9]\d{0,15}))+$/.test(dotted)) throw fail();
   const [first, second, ...rest] = dotted.split('.').map(Number) as [number, number, ...number[]];
+  // X.690 §8.19.4: below the first two roots there are 40 arcs.
+  if (first < 2 && second >= 40) throw fail();
   const octets: number[] = [];
   for (const arc of [first * 40 + second, ...rest]) {
+    if (!Number.isSafeInteger(arc)) throw fail();
     const groups = [arc % 128];
     for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128))
       groups.unshift((left % 128) | 0x80);
     octets.push(...groups);
   }
-  const encoded = der(tag.oid, Uint8Array.from(octets));
-  if (oidCache.size < 1000) oidCache.set(dotted, encoded);
-  return encoded;
+  if (octets.length > OID_BYTES_MAX) throw fail();
+  return der(tag.oid, Uint8Array.from(octets));
 }
+
+// Every identifier that Leafgate knows is found without decoding, whatever a hostile sender puts into the cache later.
+for (const dotted of Object.values(oid)) dottedOid(objectIdentifier(dotted).subarray(2));
 
 /** UTF8String. */
 export const utf8String = (text: string): Uint8Array => der(tag.utf8String, Buffer.from(text, 'utf8'));
@@ -393,25 +586,34 @@ export const ia5String = (text: string): Uint8Array => der(tag.ia5String, Buffer
 /** Whether PrintableString can hold the text (X.680 §41.4). */
 export const isPrintable = (text: string): boolean => /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(text);
 
-/** UTCTime through the year 2049, GeneralizedTime from 2050 on (RFC 5280 §4.1.2.5). */
+/**
+ * UTCTime through the year 2049, GeneralizedTime from 2050 on (RFC 5280 §4.1.2.5); parts of a second are dropped.
+ *
+ * @throws PkiError `der_malformed` for a date outside the years 0 to 9999.
+ */
 export function time(date: Date): Uint8Array {
-  const digits = date
-    .toISOString()
-    .replace(/\.\d+Z$/, 'Z')
-    .replaceAll(/[-:T]/g, '');
   const year = date.getUTCFullYear();
+  const digits = timeDigits(date);
   return year >= 1950 && year < 2050
     ? der(tag.utcTime, Buffer.from(digits.slice(2), 'latin1'))
     : der(tag.generalizedTime, Buffer.from(digits, 'latin1'));
 }
 
-/** GeneralizedTime to the second, for where no choice is given (OCSP, attributes). */
+/** GeneralizedTime to the second, for where no choice is given (OCSP, attributes). Throws like `time`. */
 export function generalizedTime(date: Date): Uint8Array {
-  const digits = date
-    .toISOString()
-    .replace(/\.\d+Z$/, 'Z')
-    .replaceAll(/[-:T]/g, '');
-  return der(tag.generalizedTime, Buffer.from(digits, 'latin1'));
+  return der(tag.generalizedTime, Buffer.from(timeDigits(date), 'latin1'));
+}
+
+function timeDigits(date: Date): string {
+  const year = date.getUTCFullYear();
+  if (!(year >= 0 && year <= 9999)) throw malformed('a date that has no place in a certificate');
+  return `${String(year).padStart(4, '0')}${pair(date.getUTCMonth() + 1)}${pair(date.getUTCDate())}${pair(
+    date.getUTCHours(),
+  )}${pair(date.getUTCMinutes())}${pair(date.getUTCSeconds())}Z`;
+}
+
+function pair(number: number): string {
+  return number < 10 ? `0${number}` : String(number);
 }
 
 // --- small things about octets ----------------------------------------------------------------------------------
@@ -423,7 +625,8 @@ export const hex = (octets: Uint8Array): string => bufferOf(octets).toString('he
 export const latin1 = (octets: Uint8Array): string => bufferOf(octets).toString('latin1');
 
 /** Whether both are the same octets. Not for secrets. */
-export const sameOctets = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+export const sameOctets = (a: Uint8Array, b: Uint8Array): boolean =>
+  a === b || (a.length === b.length && Buffer.compare(a, b) === 0);
 
 /** A Buffer over the same memory. */
 export function bufferOf(octets: Uint8Array): Buffer {

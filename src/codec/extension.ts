@@ -1,10 +1,11 @@
 /** Extensions of certificates, requests and CRLs (RFC 5280 §4.2, §5.2). */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { PkiError } from '../errors.ts';
 import {
   booleanTrue,
   DerReader,
   der,
+  derOf,
   integer,
   namedBitString,
   namedBits,
@@ -14,7 +15,7 @@ import {
   sequence,
   tag,
 } from './der.ts';
-import { buildGeneralNames, type GeneralName, parseGeneralNames } from './name.ts';
+import { buildGeneralName, buildGeneralNames, type GeneralName, parseGeneralNames } from './name.ts';
 import { oid } from './oid.ts';
 
 /** One extension; `value` is the DER inside the OCTET STRING. */
@@ -55,7 +56,6 @@ const EXTENSIONS_MAX = 100;
  */
 export function readExtensions(reader: DerReader): Extension[] {
   const extensions: Extension[] = [];
-  const seen = new Set<string>();
   while (!reader.done) {
     if (extensions.length >= EXTENSIONS_MAX)
       throw new PkiError('der_limit', `over ${EXTENSIONS_MAX} extensions`);
@@ -65,16 +65,16 @@ export function readExtensions(reader: DerReader): Extension[] {
     const critical = inner.nextTag === tag.boolean ? inner.boolean() : false;
     const value = inner.octetString();
     inner.end();
-    if (seen.has(identifier)) throw new PkiError('der_malformed', `extension ${identifier} occurs twice`);
-    seen.add(identifier);
+    if (extensions.some((other) => other.oid === identifier))
+      throw new PkiError('der_malformed', `extension ${identifier} occurs twice`);
     extensions.push({ oid: identifier, critical, value });
   }
   return extensions;
 }
 
-/** Builds the Extensions SEQUENCE. */
+/** Builds the Extensions SEQUENCE, which must not be empty (RFC 5280 §4.1.2.9): leave it out instead. */
 export function buildExtensions(extensions: readonly Extension[]): Uint8Array {
-  return sequence(...extensions.map(buildExtension));
+  return derOf(tag.sequence, extensions.map(buildExtension));
 }
 
 /** Builds one Extension. */
@@ -96,7 +96,7 @@ export function keyUsageOf(extended: Extended): KeyUsage[] | undefined {
   const value = extensionValue(extended, oid.keyUsage);
   if (value === undefined) return undefined;
   const reader = new DerReader(value);
-  const bits = namedBits(reader.expect(tag.bitString).content);
+  const bits = namedBits(reader.content(tag.bitString));
   reader.end();
   return keyUsages.filter((_, index) => bits[index] === true);
 }
@@ -131,7 +131,7 @@ export function basicConstraintsOf(
   });
 }
 
-/** SubjectKeyIdentifier (§4.2.1.2); `undefined` if absent. */
+/** SubjectKeyIdentifier (§4.2.1.2); `undefined` if absent. Throws PkiError `der_malformed`. */
 export function subjectKeyIdentifierOf(extended: Extended): Uint8Array | undefined {
   const value = extensionValue(extended, oid.subjectKeyIdentifier);
   if (value === undefined) return undefined;
@@ -141,13 +141,13 @@ export function subjectKeyIdentifierOf(extended: Extended): Uint8Array | undefin
   return identifier;
 }
 
-/** keyIdentifier of AuthorityKeyIdentifier (§4.2.1.1); `undefined` if absent. */
+/** keyIdentifier of AuthorityKeyIdentifier (§4.2.1.1); `undefined` if absent. Throws PkiError `der_malformed`. */
 export function authorityKeyIdentifierOf(extended: Extended): Uint8Array | undefined {
   const value = extensionValue(extended, oid.authorityKeyIdentifier);
   if (value === undefined) return undefined;
   return readDer(value, tag.sequence, (reader) => {
-    const identifier = reader.optional(0x80)?.content;
-    while (!reader.done) reader.element();
+    const identifier = reader.nextTag === 0x80 ? reader.content() : undefined;
+    while (!reader.done) reader.skip();
     return identifier;
   });
 }
@@ -190,11 +190,15 @@ export function endEntityBasicConstraintsExtension(): Extension {
   return { oid: oid.basicConstraints, critical: true, value: sequence() };
 }
 
-/** SHA-1 over the key's BIT STRING content (§4.2.1.2 method 1): a name for the key, not a protection. */
+/**
+ * SHA-1 over the key's BIT STRING content (§4.2.1.2 method 1): a name for the key, not a protection.
+ *
+ * @throws PkiError `der_malformed`.
+ */
 export function keyIdentifier(spki: Uint8Array): Uint8Array {
   return readDer(spki, tag.sequence, (reader) => {
-    reader.enter(tag.sequence);
-    return createHash('sha1').update(reader.bitStringOctets()).digest();
+    reader.skip(tag.sequence);
+    return hash('sha1', reader.bitStringOctets(), 'buffer');
   });
 }
 
@@ -208,20 +212,22 @@ export function authorityKeyIdentifierExtension(identifier: Uint8Array): Extensi
   return { oid: oid.authorityKeyIdentifier, critical: false, value: sequence(der(0x80, identifier)) };
 }
 
-/** CRLDistributionPoints: one point with all URLs (§4.2.1.13). */
+/** CRLDistributionPoints: one point with all URLs (§4.2.1.13). Throws PkiError `name_malformed` for one not ASCII. */
 export function crlDistributionPointsExtension(urls: readonly string[]): Extension {
-  const names = urls.map((url) => der(0x86, Buffer.from(url, 'latin1')));
-  const point = sequence(der(0xa0, der(0xa0, ...names)));
+  const point = sequence(der(0xa0, der(0xa0, ...urls.map(uniformResourceIdentifier))));
   return { oid: oid.cRLDistributionPoints, critical: false, value: sequence(point) };
 }
 
-/** AuthorityInfoAccess with caIssuers URLs (§4.2.2.1). */
+/** AuthorityInfoAccess with caIssuers URLs (§4.2.2.1). Throws PkiError `name_malformed` for one not ASCII. */
 export function authorityInfoAccessExtension(caIssuersUrls: readonly string[]): Extension {
   const descriptions = caIssuersUrls.map((url) =>
-    sequence(objectIdentifier(oid.caIssuers), der(0x86, Buffer.from(url, 'latin1'))),
+    sequence(objectIdentifier(oid.caIssuers), uniformResourceIdentifier(url)),
   );
   return { oid: oid.authorityInfoAccess, critical: false, value: sequence(...descriptions) };
 }
+
+const uniformResourceIdentifier = (url: string): Uint8Array =>
+  buildGeneralName({ type: 'uniformResourceIdentifier', value: url });
 
 /** CRLNumber (§5.2.3). */
 export function crlNumberExtension(number: number): Extension {

@@ -4,6 +4,7 @@ import {
   bufferOf,
   DerReader,
   der,
+  derOf,
   hex,
   ia5String,
   isPrintable,
@@ -15,6 +16,7 @@ import {
   setOf,
   tag,
   utf8String,
+  utf8Text,
 } from './der.ts';
 import { oid } from './oid.ts';
 
@@ -32,6 +34,8 @@ export interface Name {
 
 /** More RDNs than any directory nests. */
 const RDNS_MAX = 64;
+/** More attributes than any RDN has. */
+const RDN_ATTRIBUTES_MAX = 16;
 
 /** Keywords of RFC 4514 §3 and those that administrators write; the first of an identifier is the one we print. */
 const keywords: readonly (readonly [keyword: string, identifier: string])[] = [
@@ -60,32 +64,43 @@ const keywordByOid = new Map([...keywords].reverse().map(([keyword, identifier])
 /**
  * Reads a Name.
  *
- * @throws PkiError `der_malformed`.
+ * DEVIATION X.690 §11.6: the attributes of an RDN are not in ascending order with all clients; `raw` keeps theirs.
+ *
+ * @throws PkiError `der_malformed`, `der_limit`.
  */
 export function parseName(raw: Uint8Array): Name {
-  const rdns = readDer(raw, tag.sequence, (reader) => {
-    const list: AttributeTypeAndValue[][] = [];
-    while (!reader.done) {
-      if (list.length >= RDNS_MAX) throw new PkiError('der_limit', `a name of more than ${RDNS_MAX} RDNs`);
-      const set = reader.enter(tag.set);
-      const rdn: AttributeTypeAndValue[] = [];
-      while (!set.done) {
-        const attribute = set.enter(tag.sequence);
-        rdn.push({ oid: attribute.oid(), value: directoryString(attribute) });
-        attribute.end();
-      }
-      if (rdn.length === 0) throw new PkiError('der_malformed', 'an empty RDN');
-      list.push(rdn);
-    }
-    return list;
-  });
+  const outer = new DerReader(raw);
+  const reader = outer.enter(tag.sequence);
+  outer.end();
+  const rdns: AttributeTypeAndValue[][] = [];
+  while (!reader.done) {
+    if (rdns.length >= RDNS_MAX) throw new PkiError('der_limit', `a name of more than ${RDNS_MAX} RDNs`);
+    rdns.push(readRdn(reader.enter(tag.set)));
+  }
   return { raw, rdns };
 }
 
-/** Builds a Name from its RDNs, most significant first. */
+function readRdn(set: DerReader): AttributeTypeAndValue[] {
+  const rdn: AttributeTypeAndValue[] = [];
+  do {
+    if (rdn.length >= RDN_ATTRIBUTES_MAX)
+      throw new PkiError('der_limit', `an RDN of more than ${RDN_ATTRIBUTES_MAX} attributes`);
+    const attribute = set.enter(tag.sequence);
+    rdn.push({ oid: attribute.oid(), value: attribute.text() });
+    attribute.end();
+  } while (!set.done);
+  return rdn;
+}
+
+/**
+ * Builds a Name from its RDNs, most significant first.
+ *
+ * @throws PkiError `name_malformed` for a value that its attribute cannot hold, `der_malformed` for a bad identifier.
+ */
 export function buildName(rdns: readonly (readonly AttributeTypeAndValue[])[]): Name {
-  const raw = sequence(
-    ...rdns.map((rdn) =>
+  const raw = derOf(
+    tag.sequence,
+    rdns.map((rdn) =>
       setOf(rdn.map((attribute) => sequence(objectIdentifier(attribute.oid), attributeValue(attribute)))),
     ),
   );
@@ -94,43 +109,21 @@ export function buildName(rdns: readonly (readonly AttributeTypeAndValue[])[]): 
 
 /** RFC 5280 §4.1.2.4 wants PrintableString or UTF8String; two attributes have a type of their own. */
 function attributeValue({ oid: type, value }: AttributeTypeAndValue): Uint8Array {
-  if (type === oid.domainComponent || type === oid.emailAddress) return ia5String(value);
+  if (type === oid.domainComponent || type === oid.emailAddress) {
+    // RFC 5280 §7.3, §7.5: international domain names and mailboxes travel in their ASCII form.
+    if (!/^\p{ASCII}*$/u.test(value)) throw new PkiError('name_malformed', `“${value}” is not ASCII`);
+    return ia5String(value);
+  }
   if ((type === oid.countryName || type === oid.serialNumber) && isPrintable(value))
     return printableString(value);
+  // A lone surrogate has no UTF-8 form: it would be written as another character.
+  if (!value.isWellFormed()) throw new PkiError('name_malformed', `“${value}” is not well-formed Unicode`);
   return utf8String(value);
 }
 
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-/**
- * Text of the next element, which is a DirectoryString, an IA5String or a VisibleString.
- *
- * @throws PkiError `der_malformed` if it is not text.
- */
+/** Text of the next element: `reader.text()`. */
 export function directoryString(reader: DerReader): string {
-  const { tag: type, content } = reader.element();
-  switch (type) {
-    case tag.utf8String:
-      try {
-        return strictUtf8.decode(content);
-      } catch (cause) {
-        throw new PkiError('der_malformed', 'a UTF8String that is not UTF-8', { cause });
-      }
-    case tag.printableString:
-    case tag.ia5String:
-    case tag.visibleString:
-      if (content.some((octet) => octet >= 0x80))
-        throw new PkiError('der_malformed', 'a string that is not ASCII');
-      return latin1(content);
-    case tag.t61String:
-      return latin1(content);
-    case tag.bmpString: {
-      if (content.length % 2 !== 0) throw new PkiError('der_malformed', 'a BMPString of odd length');
-      return Buffer.from(content).swap16().toString('utf16le');
-    }
-    default:
-      throw new PkiError('der_malformed', 'a value that is not a string');
-  }
+  return reader.text();
 }
 
 /** The name as RFC 4514 writes it: least significant RDN first, `CN=laptop,O=Example`. */
@@ -149,12 +142,18 @@ function escaped(value: string): string {
     .replaceAll(/\p{Cc}/gu, (control) =>
       [...Buffer.from(control, 'utf8')].map((octet) => `\\${octet.toString(16).padStart(2, '0')}`).join(''),
     )
-    .replace(/^[ #]/, '\\$&')
-    .replace(/ $/, '\\ ');
+    .replace(/^[ #]|(?<=.) $/gs, '\\$&');
 }
+
+/** An attribute's type up to its value; the dotted form is checked by whoever encodes it. */
+const attributeType = /\s*([A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)\s*=\s*/y;
 
 /**
  * Reads the text form: least significant RDN first, `CN=laptop,O=Example`; quoted values as in RFC 2253 are taken too.
+ * The empty text is the empty name.
+ *
+ * DEVIATION RFC 4514 §2.4: a value in hexadecimal BER (`#04024869`) is refused, and a dotted type takes plain text: what
+ * an administrator writes is text, and an empty value is a mistake.
  *
  * @throws PkiError `name_malformed` naming the place.
  */
@@ -164,14 +163,19 @@ export function nameFromString(text: string): Name {
   let at = 0;
   const fail = (what: string) => new PkiError('name_malformed', `“${text}”, character ${at + 1}: ${what}`);
   while (at < text.length) {
-    const type = /^\s*([A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)\s*=\s*/.exec(text.slice(at));
+    if (rdns.length >= RDNS_MAX || rdn.length >= RDN_ATTRIBUTES_MAX) throw fail('too many attributes');
+    attributeType.lastIndex = at;
+    const type = attributeType.exec(text);
     if (type === null) throw fail('expected an attribute such as CN=');
     const keyword = (type[1] as string).toUpperCase();
-    const identifier = /^\d/.test(keyword) ? keyword : oidByKeyword.get(keyword);
+    const dotted = /^\d/.test(keyword);
+    const identifier = dotted ? keyword : oidByKeyword.get(keyword);
     if (identifier === undefined) throw fail(`unknown attribute ${keyword}`);
+    if (dotted && !isObjectIdentifier(keyword)) throw fail(`${keyword} is not an object identifier`);
     at += type[0].length;
+    if (text[at] === '#') throw fail('a # at the beginning must be escaped');
     const value = readValue(text, at);
-    if (value === undefined) throw fail('a quote or an escape that does not end');
+    if (typeof value === 'string') throw fail(value);
     if (value.text === '') throw fail('an empty value');
     rdn.push({ oid: identifier, value: value.text });
     at = value.end;
@@ -181,14 +185,24 @@ export function nameFromString(text: string): Name {
       rdn = [];
     }
     if (separator === undefined) return buildName(rdns);
+    if (!/[,;+]/.test(separator)) throw fail('expected a separator');
     at += 1;
     if (at >= text.length) throw fail('the name ends with a separator');
   }
   return buildName(rdns);
 }
 
-/** A value from `start` to the next separator outside quotes and escapes. */
-function readValue(text: string, start: number): { readonly text: string; readonly end: number } | undefined {
+function isObjectIdentifier(dotted: string): boolean {
+  try {
+    objectIdentifier(dotted);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A value from `start` to the next separator outside quotes and escapes, or what is wrong with it. */
+function readValue(text: string, start: number): { readonly text: string; readonly end: number } | string {
   const octets: number[] = [];
   let at = start;
   let quoted = false;
@@ -213,19 +227,25 @@ function readValue(text: string, start: number): { readonly text: string; readon
         octets.push(Number.parseInt(pair, 16));
         at += 3;
       } else {
-        if (pair === '') return undefined;
-        octets.push(...Buffer.from(pair[0] as string, 'utf8'));
+        // RFC 4514 §3: anything else after a backslash is no escape, and dropping the backslash would change the name.
+        if (!/^[\\",+;<>=# ]/.test(pair)) return 'a backslash that escapes nothing';
+        octets.push(pair.charCodeAt(0));
         at += 2;
       }
       significantLength = octets.length;
       continue;
     }
+    if (!character.isWellFormed()) return 'half a surrogate pair';
     octets.push(...Buffer.from(character, 'utf8'));
     if (character !== ' ' || quoted) significantLength = octets.length;
     at += character.length;
   }
-  if (quoted) return undefined;
-  return { text: Buffer.from(octets.slice(0, significantLength)).toString('utf8'), end: at };
+  if (quoted) return 'a quote that does not end';
+  try {
+    return { text: utf8Text(Uint8Array.from(octets.slice(0, significantLength))), end: at };
+  } catch {
+    return 'hexadecimal pairs that are not UTF-8';
+  }
 }
 
 /** The first common name, if there is one. */
@@ -255,7 +275,7 @@ const GENERAL_NAMES_MAX = 100;
 /**
  * Reads GeneralNames.
  *
- * @throws PkiError `der_malformed`, `der_limit`.
+ * @throws PkiError `der_malformed` also if there is none (RFC 5280 §4.2.1.6: at least one), `der_limit`.
  */
 export function parseGeneralNames(bytes: Uint8Array): GeneralName[] {
   return readDer(bytes, tag.sequence, (reader) => {
@@ -265,24 +285,20 @@ export function parseGeneralNames(bytes: Uint8Array): GeneralName[] {
         throw new PkiError('der_limit', `over ${GENERAL_NAMES_MAX} names`);
       names.push(readGeneralName(reader));
     }
+    if (names.length === 0) throw new PkiError('der_malformed', 'a list of no names');
     return names;
   });
 }
 
 function readGeneralName(reader: DerReader): GeneralName {
   const element = reader.element();
-  const text = () => {
-    if (element.content.some((octet) => octet >= 0x80))
-      throw new PkiError('der_malformed', 'a name that is not ASCII');
-    return latin1(element.content);
-  };
   switch (element.tag) {
     case 0x81:
-      return { type: 'rfc822Name', value: text() };
+      return { type: 'rfc822Name', value: asciiText(element.content) };
     case 0x82:
-      return { type: 'dNSName', value: text() };
+      return { type: 'dNSName', value: asciiText(element.content) };
     case 0x86:
-      return { type: 'uniformResourceIdentifier', value: text() };
+      return { type: 'uniformResourceIdentifier', value: asciiText(element.content) };
     case 0x87:
       return { type: 'iPAddress', value: ipAddressText(element.content) };
     case 0xa4:
@@ -292,23 +308,38 @@ function readGeneralName(reader: DerReader): GeneralName {
       if (inner.oid() === oid.microsoftUserPrincipalName) {
         const value = inner.enter(0xa0);
         inner.end();
-        const userPrincipalName = directoryString(value);
+        const userPrincipalName = value.text();
         value.end();
         return { type: 'userPrincipalName', value: userPrincipalName };
       }
       return { type: 'other', raw: element.raw };
     }
-    default:
+    case 0xa3: // x400Address
+    case 0xa5: // ediPartyName
+    case 0x88: // registeredID
       return { type: 'other', raw: element.raw };
+    default:
+      throw new PkiError('der_malformed', 'a name of no kind that RFC 5280 §4.2.1.6 knows');
   }
 }
 
-/** Builds GeneralNames in the order given. */
-export function buildGeneralNames(names: readonly GeneralName[]): Uint8Array {
-  return sequence(...names.map(buildGeneralName));
+/** IA5String without control characters: a NUL in the middle ends a name for some readers and not for others. */
+function asciiText(octets: Uint8Array): string {
+  const text = latin1(octets);
+  if (!/^[\x20-\x7e]*$/.test(text)) throw new PkiError('der_malformed', 'a name that is not printable ASCII');
+  return text;
 }
 
-/** Builds one GeneralName. */
+/** Builds GeneralNames in the order given. Throws like `buildGeneralName`. */
+export function buildGeneralNames(names: readonly GeneralName[]): Uint8Array {
+  return derOf(tag.sequence, names.map(buildGeneralName));
+}
+
+/**
+ * Builds one GeneralName.
+ *
+ * @throws PkiError `name_malformed` for a value that its kind cannot hold.
+ */
 export function buildGeneralName(name: GeneralName): Uint8Array {
   switch (name.type) {
     case 'rfc822Name':
@@ -320,6 +351,8 @@ export function buildGeneralName(name: GeneralName): Uint8Array {
     case 'iPAddress':
       return der(0x87, ipAddressOctets(name.value));
     case 'userPrincipalName':
+      if (!name.value.isWellFormed())
+        throw new PkiError('name_malformed', `“${name.value}” is not well-formed Unicode`);
       return der(0xa0, objectIdentifier(oid.microsoftUserPrincipalName), der(0xa0, utf8String(name.value)));
     case 'directoryName':
       return der(0xa4, name.name.raw);
@@ -344,7 +377,7 @@ function ipAddressText(octets: Uint8Array): string {
 }
 
 function ipAddressOctets(text: string): Uint8Array {
-  const four = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
+  const four = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/.exec(text);
   if (four !== null) {
     const octets = four.slice(1).map(Number);
     if (octets.every((octet) => octet < 256)) return Uint8Array.from(octets);
@@ -357,7 +390,14 @@ function ipAddressOctets(text: string): Uint8Array {
     ...Array.from({ length: Math.max(0, missing) }, () => '0'),
     ...groups(tail ?? ''),
   ];
-  if (more.length > 0 || all.length !== 8 || !all.every((group) => /^[0-9A-Fa-f]{1,4}$/.test(group))) {
+  // RFC 4291 §2.2: “::” stands for one or more groups.
+  const shortened = tail === undefined || missing > 0;
+  if (
+    !shortened ||
+    more.length > 0 ||
+    all.length !== 8 ||
+    !all.every((group) => /^[0-9A-Fa-f]{1,4}$/.test(group))
+  ) {
     throw new PkiError('name_malformed', `“${text}” is not an IP address`);
   }
   return Buffer.from(all.map((group) => group.padStart(4, '0')).join(''), 'hex');
@@ -390,7 +430,8 @@ export function generalNamesToString(names: readonly GeneralName[]): string {
 export function generalNameFromString(text: string): GeneralName {
   for (const [type, label] of Object.entries(generalNameLabels)) {
     if (text.startsWith(`${label}:`)) {
-      const value = text.slice(label.length + 1).replaceAll(/\\(.)/g, '$1');
+      const value = text.slice(label.length + 1).replaceAll(/\\(.)/gs, '$1');
+      if (value === '') throw new PkiError('name_malformed', `“${text}” is empty`);
       return { type: type as keyof typeof generalNameLabels, value };
     }
   }
