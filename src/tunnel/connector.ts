@@ -154,8 +154,10 @@ export function openConnector(options: ConnectorOptions): Connector {
   function serveSession(socket: TLSSocket, onUp: () => void, silent: NodeJS.Timeout): void {
     socket.setNoDelay(true);
     const session = performServerHandshake(socket, sessionOptions);
+    // Up is what has seen the edge's settings: in TLS 1.3 a client's handshake ends before its certificate is accepted.
+    let up = false;
     session.once('remoteSettings', () => {
-      // Only now the edge has accepted the certificate: in TLS 1.3 a client's handshake ends before that.
+      up = true;
       clearTimeout(silent);
       session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
       dialled.set(socket, session);
@@ -163,17 +165,29 @@ export function openConnector(options: ConnectorOptions): Connector {
       onUp();
     });
     session.once('close', () => {
-      log.info({ edge: edge.host }, 'disconnected from the edge');
+      if (up) log.info({ edge: edge.host }, 'disconnected from the edge');
+      else
+        log.warn(
+          { edge: edge.host },
+          'refused by the edge: is this certificate from its CA, and its name listed?',
+        );
       socket.destroy();
     });
     session.on('error', (error) => log.warn({ cause: error.message }, 'connection to the edge failed'));
-    session.on('stream', serveStream);
+    session.on('stream', (stream, headers) => {
+      stream.on('error', (error) => log.debug({ cause: error.message }, 'stream failed'));
+      try {
+        serveStream(stream, headers);
+      } catch (error) {
+        log.error({ cause: error instanceof Error ? error.message : '' }, 'a request broke the connector');
+        answerStreamError(stream, 'internal');
+      }
+    });
     watchHeartbeat(session, pingMs);
   }
 
   /** The whole way of a request. */
   function serveStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    stream.on('error', (error) => log.debug({ cause: error.message }, 'stream failed'));
     const method = headers[':method'] ?? '';
     const path = headers[':path'] ?? '';
     if (method === 'POST' && path === REFUSALS_PATH) {

@@ -87,6 +87,8 @@ export function createFront(handlers: FrontHandlers, identity?: TlsIdentity): Se
     const status = overflow ? '431 Request Header Fields Too Large' : '400 Bad Request';
     answerRaw(socket, status, `${errorTable.http_malformed.text} (${reference})\n`);
   });
+  // There is no listener for `upgrade` on purpose: the offer is then ignored and the request served as it is
+  // (RFC 9110 §7.8). Some HTTP libraries offer h2c with every request.
   server.on('connect', (_request, socket) => {
     const reference = handlers.refuseRaw({ reason: 'method', method: 'CONNECT', source: sourceOf(socket) });
     answerRaw(socket, '404 Not Found', `${errorTable.path_denied.text} (${reference})\n`);

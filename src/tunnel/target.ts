@@ -12,7 +12,7 @@ import { hearWhetherWhole, sayWhenWhole } from './whole-body.ts';
 
 /** The server that a connector forwards to. */
 export interface Target {
-  /** Sends a stream's request on and its answer back. Always answers or ends the stream; never throws. */
+  /** Sends a stream's request on and its answer back. Always answers or ends the stream. */
   forward(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, bodyBytesMax: number): void;
   /** Closes idle connections. */
   close(): void;
