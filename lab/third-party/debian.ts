@@ -222,7 +222,8 @@ async function downloadTrixiePackages(work: string): Promise<ProgramAnswer> {
       '',
     ].join('\n'),
   );
-  const update = await aptGet(['update'], UPDATE_TIMEOUT_MS, { folder: work, config });
+  // Without this option apt calls an update that reached nobody a success, and the cause is lost.
+  const update = await aptGet(['update', '--error-on=any'], UPDATE_TIMEOUT_MS, { folder: work, config });
   if (update.exitCode !== 0) return update;
   return aptGet(['download', ...trixiePackages], UPDATE_TIMEOUT_MS, { folder: work, config });
 }
