@@ -481,11 +481,12 @@ for (const [name, reply, want, detail, calls] of misbehaviours) {
 }
 
 test('peer: 429, 503 and a reset pass; Retry-After is honoured', async () => {
-  for (const passing of [
-    json(429, '', { 'retry-after': '1' }),
-    json(503, '', { 'retry-after': new Date(Date.now() + 2500).toUTCString() }),
-    'drop' as const,
+  for (const passes of [
+    () => json(429, '', { 'retry-after': '1' }),
+    () => json(503, '', { 'retry-after': new Date(Date.now() + 2500).toUTCString() }),
+    () => 'drop' as const,
   ]) {
+    const passing = passes();
     await withPeer(
       (peer) => {
         peer.replies = [passing, success];
