@@ -29,7 +29,7 @@ const challengePayload = z.strictObject({
   certificateRequestId: z.guid(),
   deviceId: z.guid(),
   /** Absent in a device certificate's challenge. */
-  userId: z.guid().optional(),
+  userId: z.string().optional(),
   profileId: z.string(),
   /** RFC 4514 string. */
   subject: z.string(),

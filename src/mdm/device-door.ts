@@ -3,8 +3,9 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { z } from 'zod';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
+import { type Device, platforms } from './device.ts';
 import type { Mdm } from './mdm.ts';
-import { type Device, deviceReportedStates, platforms } from './mdm-store.ts';
+import { deviceReportedStates } from './mdm-store.ts';
 
 /** A name or number that a device claims: text without control characters, short enough for a certificate's field. */
 const claim = z

@@ -25,7 +25,7 @@ export interface MdmOptions {
   readonly port: number;
   /** Without it the MDM speaks plain HTTP, which is for loopback alone: device tokens and challenges pass here. */
   readonly tls?: TlsServerCertificate | undefined;
-  /** `https://host:port` as clients reach it, without trailing slash; from the bound address unless it is given. */
+  /** `https://host:port` as clients reach it; from the bound address unless it is given. */
   readonly publicUrl?: string | undefined;
   /** GUID or domain name that stands for the tenant. */
   readonly tenant: string;
@@ -73,7 +73,7 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
     log,
   });
   let app: FastifyInstance | undefined;
-  let publicUrl = options.publicUrl ?? '';
+  let publicUrl = (options.publicUrl ?? '').replace(/\/+$/, '');
   try {
     app = serverFor(options.tls);
     app.setNotFoundHandler((_request, reply) =>

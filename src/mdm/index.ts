@@ -9,6 +9,7 @@ export {
   type ChallengeSigner,
   parseChallenge,
 } from './challenges.ts';
+export { type Device, type DeviceState, type DeviceUser, type Platform, platforms } from './device.ts';
 export { type MdmOptions, type OpenMdm, openMdm, type TlsServerCertificate } from './http.ts';
 export {
   type CheckIn,
@@ -19,18 +20,13 @@ export {
   type ProfileReport,
 } from './mdm.ts';
 export {
-  type Device,
-  type DeviceState,
-  type DeviceUser,
   deviceReportedStates,
   type FailureNotification,
   type IssuanceState,
   issuanceStates,
   type NotificationRecord,
-  type Platform,
   type ProfileRecord,
   type ProfileState,
-  platforms,
   type SuccessNotification,
 } from './mdm-store.ts';
 export {

@@ -34,6 +34,9 @@ test('an enrolment token serves once, in time, and never as a device token', asy
   const { deviceToken } = await join(token);
   await assert.rejects(join(token), refused('token_refused'));
   await assert.rejects(join(deviceToken), refused('token_refused'));
+  for (const options of [{ uses: 0 }, { uses: 1.5 }, { lifetimeMs: 0 }, { lifetimeMs: Number.NaN }]) {
+    await assert.rejects(opened.mdm.createEnrolmentToken(options), refused('request_malformed'));
+  }
   const late = await opened.mdm.createEnrolmentToken({ lifetimeMs: 1000, uses: 5 });
   clock.offsetMs += 1001;
   await assert.rejects(join(late.token), refused('token_refused'));

@@ -11,14 +11,11 @@ import {
   type ChallengeSigner,
   challengeHashOf,
 } from './challenges.ts';
+import type { Device, DeviceState, DeviceUser, Platform } from './device.ts';
 import type {
-  Device,
-  DeviceState,
-  DeviceUser,
   deviceReportedStates,
   MdmStore,
   NotificationRecord,
-  Platform,
   ProfileRecord,
   ProfileState,
 } from './mdm-store.ts';
@@ -133,6 +130,7 @@ export interface ProfileReport {
 
 /** A day: how long an enrolment token lives unless something else is said. */
 const ENROLMENT_TOKEN_LIFETIME_MS = 24 * 60 * 60 * 1000;
+const ENROLMENT_TOKEN_LIFETIME_MS_MAX = 365 * ENROLMENT_TOKEN_LIFETIME_MS;
 const PAGE = 1000;
 
 /**
@@ -165,6 +163,8 @@ export class Mdm {
   /**
    * Makes a token that lets `uses` devices join (one, unless said otherwise). It is shown once and stored as a hash.
    * `user` becomes the user of each of these devices.
+   *
+   * @throws PkiError `request_malformed` for a count or a lifetime that makes no sense.
    */
   async createEnrolmentToken(
     options: {
@@ -174,6 +174,13 @@ export class Mdm {
     } = {},
   ): Promise<{ readonly token: string; readonly expiresAt: Date }> {
     const { uses = 1, lifetimeMs = ENROLMENT_TOKEN_LIFETIME_MS, user } = options;
+    if (
+      !Number.isSafeInteger(uses) ||
+      uses < 1 ||
+      !(lifetimeMs > 0 && lifetimeMs <= ENROLMENT_TOKEN_LIFETIME_MS_MAX)
+    ) {
+      throw new PkiError('request_malformed', 'uses: at least 1; lifetime: above 0, at most a year');
+    }
     const token = randomToken();
     const createdAt = this.#parts.clock.now();
     const expiresAt = new Date(createdAt.getTime() + lifetimeMs);

@@ -9,7 +9,7 @@ import {
 } from '../../test/support/mdm-fixture.ts';
 import { nameFromString } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { Device } from './mdm-store.ts';
+import type { Device } from './device.ts';
 import { needsNewCertificate, parseProfile, resolveProfile, type ScepProfile } from './profiles.ts';
 
 const device: Device = {

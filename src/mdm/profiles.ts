@@ -10,7 +10,7 @@ import {
   parseCertificate,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { Device } from './mdm-store.ts';
+import type { Device } from './device.ts';
 
 const profileId = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'letters, digits and hyphens, at most 64');
 const displayName = z.string().min(1).max(200);
