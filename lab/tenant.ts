@@ -61,9 +61,6 @@ export interface Tenant {
   readonly staticSecret: string;
 }
 
-/** Told while a tenant is made; making keys takes seconds. */
-export type Progress = (text: string) => void;
-
 const preferredPorts: LabPorts = {
   edgeHttp: 18080,
   edgeHttps: 18443,
@@ -78,14 +75,20 @@ const CA_BACKDATE_MS = 48 * HOUR_MS;
 const ORGANISATION = 'O=LAB – NOT TRUSTED';
 const OPERATOR = 'lab set-up';
 
-/** The tenant in `folder`; made first if the folder has none. `ports` 'any' avoids the well-known ones. */
-export async function openTenant(
-  folder: string,
-  ports: 'preferred' | 'any',
-  progress: Progress,
-): Promise<Tenant> {
+/** How a tenant is made. */
+export interface TenantOptions {
+  /** The well-known ports of the lab if they are free, or any free ones. */
+  readonly ports: 'preferred' | 'any';
+  /** Told while a tenant is made; making keys takes seconds. */
+  readonly progress: (text: string) => void;
+  /** Key of the issuing CA; `rsa-3072` if absent. */
+  readonly issuingKey?: KeyAlgorithm;
+}
+
+/** The tenant in `folder`; made first if the folder has none. */
+export async function openTenant(folder: string, options: TenantOptions): Promise<Tenant> {
   const summary = join(folder, 'tenant.json');
-  if (!existsSync(summary)) await makeTenant(folder, ports, progress);
+  if (!existsSync(summary)) await makeTenant(folder, options);
   const facts = JSON.parse(readFileSync(summary, 'utf8')) as {
     readonly ports: LabPorts;
     readonly tenantId: string;
@@ -112,10 +115,11 @@ export async function openTenant(
   };
 }
 
-async function makeTenant(folder: string, wanted: 'preferred' | 'any', progress: Progress): Promise<void> {
+async function makeTenant(folder: string, options: TenantOptions): Promise<void> {
+  const { progress, issuingKey: issuingAlgorithm = 'rsa-3072' } = options;
   const now = Date.now();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const ports = await choosePorts(wanted);
+  const ports = await choosePorts(options.ports);
   const tenantId = randomUUID();
   const base = `http://127.0.0.1:${ports.edgeHttp}`;
 
@@ -135,8 +139,8 @@ async function makeTenant(folder: string, wanted: 'preferred' | 'any', progress:
     nextUpdate: toSecond(now + YEAR_MS / 2),
   });
 
-  progress('issuing CA: RSA-3072 key, certificate signed by the root');
-  const issuingKey = await newKey(join(folder, 'server'), 'issuing', 'rsa-3072');
+  progress(`issuing CA: ${issuingAlgorithm.toUpperCase()} key, certificate signed by the root`);
+  const issuingKey = await newKey(join(folder, 'server'), 'issuing', issuingAlgorithm);
   const issuing = await createIssuing(
     root,
     issuingKey.spki,

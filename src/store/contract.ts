@@ -60,19 +60,16 @@ export interface CertificateIntent {
   readonly notAfter: Date;
   /** The exact TBSCertificate that is about to be signed. */
   readonly tbsCertificate: Uint8Array;
-  /** The running server that works on it; see `abandonIntents`. */
-  readonly owner: string;
+  readonly reservedAt: Date;
 }
 
 /** A certificate, or the intent of one, as the store knows it. */
-export interface CertificateRecord extends Omit<CertificateIntent, 'tbsCertificate' | 'owner'> {
+export interface CertificateRecord extends Omit<CertificateIntent, 'tbsCertificate'> {
   readonly status: CertificateStatus;
   /** DER; absent for `intent` and `abandoned`. */
   readonly certificate?: Uint8Array;
   /** SHA-1 of the DER, upper-case hexadecimal, as Windows and Intune show it; absent like `certificate`. */
   readonly thumbprint?: string;
-  /** When the serial was reserved, by the clock of the store. */
-  readonly reservedAt: Date;
   /** When it was revoked or abandoned; absent otherwise, as is the reason (of `abandoned`: `cessationOfOperation`). */
   readonly revokedAt?: Date;
   readonly revocationReason?: RevocationReason;
@@ -102,6 +99,8 @@ export interface CrlRecord {
   readonly thisUpdate: Date;
   readonly nextUpdate: Date;
   readonly crl: Uint8Array;
+  /** `revocationCount` of the issuer when the CRL's entries were read. */
+  readonly revocationCount: number;
 }
 
 /** One event that an auditor will ask for. Never holds a secret, a challenge or a key. */
@@ -162,14 +161,12 @@ export interface CaStore extends AuditStore {
     readonly audit: AuditEntry;
   }): Promise<void>;
   /**
-   * Marks every intent of the issuer as abandoned that `owner` does not own, or that was reserved before `olderThan`,
-   * and frees its request for a new certificate. For the start of a server and for its housekeeping. Answers the
-   * serials.
+   * Marks every intent of the issuer that was reserved at or before `reservedBefore` as abandoned, and frees its request
+   * for a new certificate. For the start of a server and for its housekeeping. Answers the serials.
    */
   abandonIntents(rule: {
     readonly issuer: string;
-    readonly owner: string;
-    readonly olderThan: Date;
+    readonly reservedBefore: Date;
     readonly at: Date;
   }): Promise<SerialNumber[]>;
   certificateBySerial(issuer: string, serialNumber: SerialNumber): CertificateRecord | undefined;
@@ -220,8 +217,6 @@ export interface AcceptedEnrolment {
   readonly requestHash: string;
   readonly device: string;
   readonly acceptedAt: Date;
-  /** The running server that works on it. */
-  readonly owner: string;
 }
 
 /** A stored enrolment. */
@@ -260,15 +255,6 @@ export interface RaStore extends AuditStore {
    * @throws PkiError `internal` if the requestID was used before with another replayKey.
    */
   acceptEnrolment(enrolment: AcceptedEnrolment): Promise<boolean>;
-  /**
-   * Takes over an enrolment whose owner died: true for exactly one caller; false if the owner changed meanwhile, or if
-   * `owner` is `fromOwner`.
-   */
-  takeOverEnrolment(takeOver: {
-    readonly requestID: string;
-    readonly fromOwner: string;
-    readonly owner: string;
-  }): Promise<boolean>;
   /**
    * Records that every validator took successNotification; the first time stays.
    *

@@ -54,6 +54,7 @@ export const pkiMigrations: readonly Migration[] = [
       CREATE UNIQUE INDEX certificate_serialNumber ON certificate (issuer, serialNumber);
       CREATE UNIQUE INDEX certificate_requestID ON certificate (requestID) WHERE status <> 'abandoned';
       CREATE INDEX certificate_device ON certificate (device) WHERE device <> '';
+      CREATE INDEX certificate_status ON certificate (status) WHERE revokedAt IS NOT NULL;
       -- Holds all that a CRL needs, in its order, so that making one reads nothing else.
       CREATE INDEX certificate_revoked
         ON certificate (issuer, serialNumber, notAfter, revokedAt, revocationReason) WHERE revokedAt IS NOT NULL;
@@ -61,7 +62,6 @@ export const pkiMigrations: readonly Migration[] = [
       -- What is about to be signed. A row goes when its certificate is recorded and stays when it is abandoned.
       CREATE TABLE certificate_intent (
         certificateID  INTEGER PRIMARY KEY,
-        owner          TEXT NOT NULL,
         tbsCertificate BLOB NOT NULL
       ) STRICT;
 
@@ -82,11 +82,12 @@ export const pkiMigrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID;
 
       CREATE TABLE crl (
-        issuer     TEXT PRIMARY KEY,
-        crlNumber  INTEGER NOT NULL,
-        thisUpdate INTEGER NOT NULL,
-        nextUpdate INTEGER NOT NULL,
-        crl        BLOB NOT NULL -- DER
+        issuer          TEXT PRIMARY KEY,
+        crlNumber       INTEGER NOT NULL,
+        thisUpdate      INTEGER NOT NULL,
+        nextUpdate      INTEGER NOT NULL,
+        revocationCount INTEGER NOT NULL,
+        crl             BLOB NOT NULL -- DER
       ) STRICT;
     `,
   },
@@ -103,7 +104,6 @@ export const pkiMigrations: readonly Migration[] = [
         requestHash   TEXT NOT NULL,
         device        TEXT NOT NULL,
         acceptedAt    INTEGER NOT NULL,
-        owner         TEXT NOT NULL,
         notifiedAt    INTEGER
       ) STRICT;
       CREATE UNIQUE INDEX enrolment_replayKey ON enrolment (endpoint, replayKey);

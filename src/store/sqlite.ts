@@ -63,10 +63,10 @@ export class SqliteFile {
       // On macOS only this reaches the disk; elsewhere it changes nothing.
       db.exec('PRAGMA fullfsync = ON');
       db.exec('PRAGMA foreign_keys = ON');
-      // Reads of a large file go through the page cache of the kernel instead of being copied into SQLite's own.
-      db.exec('PRAGMA mmap_size = 1073741824');
-      // Pages that are to be written do need SQLite's own cache: 64 MiB keep the upper levels of the indexes there.
-      db.exec('PRAGMA cache_size = -65536');
+      // Reads go through the page cache of the kernel instead of being copied; 2 GiB is SQLite's upper limit.
+      db.exec('PRAGMA mmap_size = 2147418112');
+      // 8 MiB for pages that are about to be written. More is dearer: each commit walks a table of that many pages.
+      db.exec('PRAGMA cache_size = -8192');
       // The WAL is folded back every 16 MiB or so; FULL syncs it at each commit all the same.
       db.exec('PRAGMA wal_autocheckpoint = 4000');
       migrate(db, path, migrations);

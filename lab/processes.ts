@@ -1,0 +1,101 @@
+/** The parts of a tenant as processes of their own, as they would run on hosts of their own. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { PkiError } from '../src/errors.ts';
+import type { Tenant } from './tenant.ts';
+
+/** A running part. */
+export interface PartProcess {
+  readonly name: string;
+  readonly pid: number;
+  readonly logFile: string;
+  /** Resolves when the process has ended, however. */
+  readonly ended: Promise<void>;
+  /** Asks it to end, and waits. */
+  stop(): Promise<void>;
+  /** Ends it as a power cut would. */
+  kill(): Promise<void>;
+}
+
+const program = fileURLToPath(new URL('../bin/leafgate.js', import.meta.url));
+/** A part opens keys, store and listeners within a second or two; more means that something is wrong. */
+const READY_MS_MAX = 30_000;
+const STOP_MS_MAX = 15_000;
+
+/**
+ * Starts `leafgate serve` on one configuration and resolves when it serves.
+ *
+ * @throws PkiError `internal` naming the log file if it ends or hangs before.
+ */
+export async function startPart(name: string, config: string, folder: string): Promise<PartProcess> {
+  const logs = join(folder, 'logs');
+  mkdirSync(logs, { recursive: true, mode: 0o700 });
+  const logFile = join(logs, `${name}.log`);
+  const log = openSync(logFile, 'a', 0o600);
+  const child = fork(program, ['serve', '--config', config], { stdio: ['ignore', log, log, 'ipc'] });
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  await untilReady(child, name, logFile);
+  const stop = async (signal: 'SIGTERM' | 'SIGKILL') => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX);
+    await ended;
+    clearTimeout(timer);
+  };
+  return {
+    name,
+    pid: child.pid ?? 0,
+    logFile,
+    ended,
+    stop: () => stop('SIGTERM'),
+    kill: () => stop('SIGKILL'),
+  };
+}
+
+function untilReady(child: ChildProcess, name: string, logFile: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (what: string) => {
+      child.kill('SIGKILL');
+      reject(new PkiError('internal', `${name} ${what}; its log is ${logFile}`));
+    };
+    const timer = setTimeout(() => fail('did not get ready in time'), READY_MS_MAX);
+    const onExit = () => {
+      clearTimeout(timer);
+      fail('ended before it was ready');
+    };
+    child.once('exit', onExit);
+    child.once('message', () => {
+      clearTimeout(timer);
+      child.off('exit', onExit);
+      resolve();
+    });
+  });
+}
+
+/** All parts of a tenant: the MDM, the edge, and the server with its connector. */
+export interface RunningTenant {
+  readonly parts: readonly PartProcess[];
+  stop(): Promise<void>;
+}
+
+/** Starts all parts; resolves when a device could come. */
+export async function startTenant(tenant: Tenant): Promise<RunningTenant> {
+  const parts: PartProcess[] = [];
+  const stop = async () => {
+    for (const part of parts.toReversed()) await part.stop();
+  };
+  try {
+    // The server's connector dials the edge, so the edge comes first.
+    const [mdm, edge] = await Promise.all([
+      startPart('mdm', tenant.configs.mdm, tenant.folder),
+      startPart('edge', tenant.configs.edge, tenant.folder),
+    ]);
+    parts.push(mdm, edge, await startPart('server', tenant.configs.server, tenant.folder));
+    return { parts, stop };
+  } catch (cause) {
+    await stop();
+    throw cause;
+  }
+}
