@@ -403,30 +403,6 @@ const table = {
     cause: 'A bearer token, an enrolment token or a client secret is missing, wrong or expired.',
     mend: 'Make a new one; check the clock.',
   },
-  ca_thumbprint_mismatch: {
-    kind: 'refused',
-    http: 403,
-    text: 'the hash value is not correct: the SCEP server does not serve the CA certificate of the profile',
-    cause:
-      'No certificate of GetCACert has the thumbprint of the trusted certificate that the SCEP profile names.',
-    mend: 'Let the profile name the issuing CA or root that stands behind its SCEP URL; renew it after a CA renewal.',
-  },
-  certificate_untrusted: {
-    kind: 'refused',
-    http: 403,
-    text: 'the certificate does not lead to a trusted root',
-    cause:
-      'A device found no valid chain from a certificate of the SCEP server to a root that a profile installed.',
-    mend: 'Assign the profiles of root and issuing CA to the same devices; check the CA’s chain and the device’s clock.',
-  },
-  certificate_key_mismatch: {
-    kind: 'refused',
-    http: 403,
-    text: 'the certificate is not for the device’s key',
-    cause:
-      'The SCEP server answered with certificates, but none of them carries the public key of the request.',
-    mend: 'Look the transaction up at the SCEP server; two devices must never share a transactionID.',
-  },
   // --- unavailable: the world -----------------------------------------------------------------------------------
   validator_unreachable: {
     kind: 'unavailable',

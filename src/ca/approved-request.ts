@@ -1,5 +1,6 @@
 /** The RA's yes, as a value that the CA can trust to come from the RA. */
 import type { CertificationRequest, GeneralName, KeyUsage, Name } from '../codec/index.ts';
+import type { AcceptedEnrolment } from '../store/index.ts';
 
 /** What the RA approved. The CA builds the certificate from this and the template, never from the request. */
 export interface Approval {
@@ -21,6 +22,11 @@ export interface Approval {
   readonly requester: string;
   /** The device, as far as the RA knows it. */
   readonly device: string;
+  /**
+   * The RA's claim on the challenge that this request spends, for the transaction that records the intent: a challenge
+   * is spent exactly if a certificate was begun. Absent if the claim is on record, or there is none.
+   */
+  readonly claim?: AcceptedEnrolment;
 }
 
 /**

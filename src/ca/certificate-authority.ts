@@ -27,7 +27,14 @@ import {
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import type { PrivateKey } from '../keys/index.ts';
-import type { AuditEntry, CaStore, CertificateRecord, CrlRecord, RevocationReason } from '../store/index.ts';
+import type {
+  AuditEntry,
+  CaStore,
+  CertificateIntent,
+  CertificateRecord,
+  CrlRecord,
+  RevocationReason,
+} from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
 import { type Approval, ApprovedRequest } from './approved-request.ts';
 import { judgeKey } from './key-policy.ts';
@@ -111,10 +118,12 @@ export class CertificateAuthority {
    * When it resolves, the certificate is on record. When it throws, no signature left this function: at most an intent
    * is on record, whose serial is never used again.
    *
+   * Answers `undefined`, and has done nothing, if another request holds the claim.
+   *
    * @throws PkiError `template_denied`, `csr_signature`, `key_*`, `eku_mismatch`, `key_usage_mismatch`, `san_mismatch`,
    *   `lint_failed`, `key_unavailable`, `store_unavailable`, or `enrolment_busy` if the request has a certificate.
    */
-  async issue(request: ApprovedRequest): Promise<Certificate> {
+  async issue(request: ApprovedRequest): Promise<Certificate | undefined> {
     const approval = ApprovedRequest.open(request);
     const issuer = this.issuer(approval.issuer);
     const template = this.template(approval.template);
@@ -122,7 +131,9 @@ export class CertificateAuthority {
     check(approval, template);
     // Step 2: choose a serial, reserve it, and write down what is about to be signed: whatever happens to this process
     // from here on, there is a record of it (RFC 5280 §4.1.2.2: a serial is used once).
-    const { serialNumber, tbsCertificate } = await this.#reserve(approval, issuer, template);
+    const intent = await this.#reserve(approval, issuer, template);
+    if (intent === undefined) return undefined;
+    const { serialNumber, tbsCertificate } = intent;
     // Step 3: lint.
     const algorithm = issuer.signatureAlgorithm;
     lintBeforeSigning(
@@ -150,7 +161,7 @@ export class CertificateAuthority {
     approval: Approval,
     issuer: Issuer,
     template: CertificateTemplate,
-  ): Promise<{ readonly serialNumber: string; readonly tbsCertificate: Uint8Array }> {
+  ): Promise<{ readonly serialNumber: string; readonly tbsCertificate: Uint8Array } | undefined> {
     const validity = validityOf(template, issuer, this.#clock.now());
     const extensions = extensionsOf(approval, issuer, template);
     for (let attempt = 0; attempt < SERIAL_ATTEMPTS_MAX; attempt += 1) {
@@ -164,7 +175,7 @@ export class CertificateAuthority {
         spki: approval.csr.spki,
         extensions,
       });
-      const reserved = await this.#store.reserveSerial({
+      const intent: CertificateIntent = {
         requestID: approval.requestID,
         issuer: issuer.name,
         serialNumber,
@@ -177,8 +188,10 @@ export class CertificateAuthority {
         ...validity,
         tbsCertificate,
         reservedAt: this.#clock.now(),
-      });
-      if (reserved) return { serialNumber, tbsCertificate };
+      };
+      const outcome = await this.#store.reserveSerial(intent, approval.claim);
+      if (outcome === 'reserved') return { serialNumber, tbsCertificate };
+      if (outcome === 'claimed') return undefined;
     }
     throw new PkiError('internal', 'the random source repeats serial numbers');
   }

@@ -135,12 +135,15 @@ export function sameAlgorithm(a: AlgorithmIdentifier, b: AlgorithmIdentifier): b
 }
 
 /**
- * The canonical text of a serial number from its INTEGER content octets. A negative one, which RFC 5280 §4.1.2.2 forbids
- * and old CAs have issued, begins with a minus sign, or it would read the same as another number.
+ * The canonical text of a serial number from its INTEGER content octets: lower-case hexadecimal, two digits an octet. A
+ * negative one, which RFC 5280 §4.1.2.2 forbids and old CAs have issued, is its magnitude after a minus sign.
  */
 export function serialNumberText(content: Uint8Array): string {
   const first = content[0] as number;
-  if (first >= 0x80) return `-${hex(content)}`;
+  if (first >= 0x80) {
+    const magnitude = ((1n << BigInt(8 * content.length)) - BigInt(`0x${hex(content)}`)).toString(16);
+    return `-${magnitude.length % 2 === 0 ? magnitude : `0${magnitude}`}`;
+  }
   return hex(first === 0 && content.length > 1 ? content.subarray(1) : content);
 }
 

@@ -11,7 +11,7 @@ import {
   parseCertificate,
 } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
-import type { CertificateRecord, EnrolmentRecord, RaStore } from '../store/index.ts';
+import type { AcceptedEnrolment, CertificateRecord, EnrolmentRecord, RaStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { type Decision, decide } from './decide.ts';
 import type { EnrolmentPolicy } from './policy.ts';
@@ -102,9 +102,9 @@ export class RegistrationAuthority {
     // Step 3: decide.
     const decision = decide(this.#options.ca.template(policy.template), request.csr, verdicts);
     if (decision.decision !== 'approve') return await this.#declined(policy, decision, verdicts, request);
-    // Step 4: record the yes; exactly one request gets it.
+    // Step 4: claim the challenge and issue, in one transaction; exactly one request gets it.
     const device = decision.device === '' ? (commonNameOf(request.csr.subject) ?? '') : decision.device;
-    const enrolment: EnrolmentRecord = {
+    const claim: AcceptedEnrolment = {
       requestID: freshRequestID(request.receivedAt),
       endpoint: policy.endpoint,
       replayKey,
@@ -113,12 +113,11 @@ export class RegistrationAuthority {
       device,
       acceptedAt: this.#options.clock.now(),
     };
-    if (!(await store.acceptEnrolment(enrolment))) {
-      const other = store.enrolment(policy.endpoint, replayKey);
-      if (other === undefined) throw new PkiError('internal', 'an accepted enrolment cannot be read');
-      return await this.#again(policy, other, request);
-    }
-    return await this.#issue(policy, enrolment, decision, request);
+    const certificate = await this.#issue(policy, { ...decision, device }, request, { claim });
+    if (certificate !== undefined) return await this.#deliver(policy, claim, request, certificate);
+    const other = store.enrolment(policy.endpoint, replayKey);
+    if (other === undefined) throw new PkiError('internal', 'an accepted enrolment cannot be read');
+    return await this.#again(policy, other, request);
   }
 
   /**
@@ -139,7 +138,7 @@ export class RegistrationAuthority {
       throw new PkiError('internal', 'an operator’s word is always there');
     if (decision.decision === 'refuse') throw new PkiError(decision.code, decision.detail);
     const { subject, subjectAltName } = decision;
-    return await ca.issue(
+    const certificate = await ca.issue(
       ApprovedRequest.mint({
         requestID: freshRequestID(clock.now()),
         issuer: order.issuer,
@@ -151,6 +150,9 @@ export class RegistrationAuthority {
         device: '',
       }),
     );
+    if (certificate === undefined)
+      throw new PkiError('internal', 'nobody else can claim an operator’s request');
+    return certificate;
   }
 
   /** The challenge, or the transaction, was accepted before: the same request gets the same answer, another gets none. */
@@ -189,7 +191,11 @@ export class RegistrationAuthority {
           { verdict: 'accept', device: seen.device },
         ]);
         if (decision.decision !== 'approve') return await this.#declined(policy, decision, [], request);
-        return await this.#issue(policy, seen, decision, request);
+        const { requestID, device } = seen;
+        const certificate = await this.#issue(policy, { ...decision, device }, request, { requestID });
+        if (certificate === undefined)
+          throw new PkiError('internal', 'a claim that is on record cannot be lost');
+        return await this.#deliver(policy, seen, request, certificate);
       }
     }
   }
@@ -205,24 +211,21 @@ export class RegistrationAuthority {
     return record;
   }
 
+  /** Step 5: the CA issues what the RA approved: under a claim that is made now, or for one that is on record. */
   async #issue(
     policy: EnrolmentPolicy,
-    enrolment: EnrolmentRecord,
     approved: Extract<Decision, { decision: 'approve' }>,
     request: EnrolmentRequest,
-  ): Promise<Outcome> {
-    if (approved.ignored.length > 0) {
-      this.#options.log.info(
-        { requestID: enrolment.requestID, extensions: approved.ignored },
-        'extensions dropped',
-      );
-    }
-    // Step 5: the CA issues what the RA approved.
-    let certificate: Certificate;
+    under: { readonly claim: AcceptedEnrolment } | { readonly requestID: string },
+  ): Promise<Certificate | undefined> {
+    const { ca, log, serviceIdentity } = this.#options;
+    const requestID = 'claim' in under ? under.claim.requestID : under.requestID;
+    if (approved.ignored.length > 0)
+      log.info({ requestID, extensions: approved.ignored }, 'extensions dropped');
     try {
-      certificate = await this.#options.ca.issue(
+      return await ca.issue(
         ApprovedRequest.mint({
-          requestID: enrolment.requestID,
+          requestID,
           issuer: policy.issuer,
           template: policy.template,
           csr: request.csr,
@@ -230,15 +233,15 @@ export class RegistrationAuthority {
           subjectAltName: approved.subjectAltName,
           ...(approved.keyUsage === undefined ? {} : { keyUsage: approved.keyUsage }),
           ...(approved.extKeyUsage === undefined ? {} : { extKeyUsage: approved.extKeyUsage }),
-          requester: this.#options.serviceIdentity,
-          device: enrolment.device,
+          requester: serviceIdentity,
+          device: approved.device,
+          ...('claim' in under ? { claim: under.claim } : {}),
         }),
       );
     } catch (cause) {
       await notifyFailure(policy.validators, request, NTE_FAIL, errorCodeOf(cause));
       throw cause;
     }
-    return await this.#deliver(policy, enrolment, request, certificate);
   }
 
   /**

@@ -140,13 +140,19 @@ export interface AuditStore {
 /** What the CA remembers. */
 export interface CaStore extends AuditStore {
   /**
-   * Reserves the serial number and records the intent: exactly one caller ever gets `true` for a serial of an issuer.
-   * `false` means that the serial is taken (choose another) and that nothing was written.
+   * Reserves the serial number and records the intent, and with it the claim of the enrolment that it serves, in one
+   * transaction: either both are on record or neither. Exactly one caller ever gets `reserved` for a serial of an issuer,
+   * and exactly one for the pair of endpoint and replayKey of a claim.
+   *
+   * `taken`: the serial is; choose another. `claimed`: another enrolment holds the replayKey; read it and compare.
    *
    * @throws PkiError `enrolment_busy` if the request already has a certificate or a live intent; `internal` if the
    *   serial is not lower-case hexadecimal of 1 to 20 octets.
    */
-  reserveSerial(intent: CertificateIntent): Promise<boolean>;
+  reserveSerial(
+    intent: CertificateIntent,
+    claim?: AcceptedEnrolment,
+  ): Promise<'reserved' | 'taken' | 'claimed'>;
   /**
    * Completes an intent with its signature; records the audit entry in the same transaction.
    *
@@ -204,7 +210,7 @@ export interface CaStore extends AuditStore {
   latestCrl(issuer: string): CrlRecord | undefined;
 }
 
-/** An enrolment that the RA has accepted. Refused ones are audit entries only. */
+/** An enrolment that the RA has accepted: its claim on a challenge. Refused ones are audit entries only. */
 export interface AcceptedEnrolment {
   readonly requestID: string;
   readonly endpoint: string;
@@ -248,13 +254,6 @@ export interface ChallengeRecord {
 export interface RaStore extends AuditStore {
   /** The enrolment that holds `replayKey` on `endpoint`. */
   enrolment(endpoint: string, replayKey: string): EnrolmentRecord | undefined;
-  /**
-   * Records an accepted enrolment: exactly one caller gets `true` for a pair of endpoint and replayKey. `false` means
-   * that another holds it; read it and compare.
-   *
-   * @throws PkiError `internal` if the requestID was used before with another replayKey.
-   */
-  acceptEnrolment(enrolment: AcceptedEnrolment): Promise<boolean>;
   /**
    * Records that every validator took successNotification; the first time stays.
    *

@@ -165,31 +165,43 @@ class SqlitePkiStore implements PkiStore {
 
   // --- certificates -----------------------------------------------------------------------------------------------
 
-  async reserveSerial(intent: CertificateIntent): Promise<boolean> {
+  async reserveSerial(
+    intent: CertificateIntent,
+    claim?: AcceptedEnrolment,
+  ): Promise<'reserved' | 'taken' | 'claimed'> {
     if (!serialNumberForm.test(intent.serialNumber)) {
       throw new PkiError(
         'internal',
         `the serial number '${intent.serialNumber}' is not in its canonical form`,
       );
     }
-    const outcome = await this.#file.commit(() => this.#insertIntent(intent));
+    const outcome = await this.#file.commit(() => this.#reserve(intent, claim));
     if (outcome === 'busy') {
       throw new PkiError(
         'enrolment_busy',
         `request ${intent.requestID} has a certificate, or one is being made`,
       );
     }
-    return outcome === 'reserved';
+    return outcome;
   }
 
-  #insertIntent(intent: CertificateIntent): 'reserved' | 'taken' | 'busy' {
-    const row = this.#file.first<{ id: number }>(
+  /** Looks first and writes then, so that whatever stands in the way leaves nothing behind. */
+  #reserve(
+    intent: CertificateIntent,
+    claim: AcceptedEnrolment | undefined,
+  ): 'reserved' | 'taken' | 'busy' | 'claimed' {
+    const { issuer, serialNumber, requestID } = intent;
+    if (claim !== undefined && this.enrolment(claim.endpoint, claim.replayKey) !== undefined)
+      return 'claimed';
+    const live = "SELECT 1 FROM certificate WHERE requestID = ? AND status <> 'abandoned'";
+    if (this.#file.first(live, requestID) !== undefined) return 'busy';
+    const inserted = this.#file.first<{ id: number }>(
       `INSERT INTO certificate (issuer, serialNumber, requestID, status, template, subject, subjectAltName, requester,
          device, publicKeyHash, notBefore, notAfter, reservedAt)
        VALUES (?, ?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
-      intent.issuer,
-      intent.serialNumber,
-      intent.requestID,
+      issuer,
+      serialNumber,
+      requestID,
       intent.template,
       intent.subject,
       intent.subjectAltName,
@@ -200,16 +212,13 @@ class SqlitePkiStore implements PkiStore {
       intent.notAfter.getTime(),
       intent.reservedAt.getTime(),
     );
-    if (row === undefined) {
-      // The request first: another serial would not help it.
-      const live = "SELECT 1 FROM certificate WHERE requestID = ? AND status <> 'abandoned'";
-      return this.#file.first(live, intent.requestID) === undefined ? 'taken' : 'busy';
-    }
+    if (inserted === undefined) return 'taken';
     this.#file.run(
       'INSERT INTO certificate_intent (certificateID, tbsCertificate) VALUES (?, ?)',
-      row.id,
+      inserted.id,
       intent.tbsCertificate,
     );
+    if (claim !== undefined) this.#insertEnrolment(claim);
     return 'reserved';
   }
 
@@ -436,28 +445,20 @@ class SqlitePkiStore implements PkiStore {
     return notifiedAt === null ? record : { ...record, notifiedAt: new Date(notifiedAt) };
   }
 
-  async acceptEnrolment(enrolment: AcceptedEnrolment): Promise<boolean> {
-    const outcome = await this.#file.commit(() => {
-      const inserted = this.#file.run(
-        `INSERT INTO enrolment (requestID, endpoint, replayKey, transactionID, publicKeyHash, requestHash, device,
-           acceptedAt)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-        enrolment.requestID,
-        enrolment.endpoint,
-        enrolment.replayKey,
-        enrolment.transactionID,
-        enrolment.publicKeyHash,
-        enrolment.requestHash,
-        enrolment.device,
-        enrolment.acceptedAt.getTime(),
-      );
-      if (inserted === 1) return 'accepted';
-      return this.enrolment(enrolment.endpoint, enrolment.replayKey) === undefined ? 'doubled' : 'held';
-    });
-    if (outcome === 'doubled') {
-      throw new PkiError('internal', `request ID ${enrolment.requestID} was used for two enrolments`);
-    }
-    return outcome === 'accepted';
+  #insertEnrolment(enrolment: AcceptedEnrolment): void {
+    this.#file.run(
+      `INSERT INTO enrolment (requestID, endpoint, replayKey, transactionID, publicKeyHash, requestHash, device,
+         acceptedAt)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      enrolment.requestID,
+      enrolment.endpoint,
+      enrolment.replayKey,
+      enrolment.transactionID,
+      enrolment.publicKeyHash,
+      enrolment.requestHash,
+      enrolment.device,
+      enrolment.acceptedAt.getTime(),
+    );
   }
 
   async recordNotified(requestID: string, at: Date): Promise<void> {
