@@ -118,6 +118,12 @@ const endpoint = z.strictObject({
     .array(validator)
     .min(1, 'an endpoint without a validator would let anyone in')
     .describe('All of them must accept.'),
+  dangerAllowSingleDes: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Serve clients that encrypt with single DES, which RFC 8894 forbids. For old gear, on an endpoint of its own.',
+    ),
 });
 
 const server = z

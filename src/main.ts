@@ -38,6 +38,7 @@ import {
   staticSecretValidator,
   type Validator,
 } from './ra/index.ts';
+import { standardCiphers } from './scep/index.ts';
 import { lockDataFolder, openPkiStore, type PkiStore } from './store/index.ts';
 import { type Clock, type Log, openLog, systemClock } from './telemetry.ts';
 
@@ -267,6 +268,7 @@ async function serve(
         certificate: encryption.certificate,
         decrypt: (keyTransport, encryptedKey) => encryption.key.decrypt(keyTransport, encryptedKey),
       },
+      acceptedCiphers: endpoint.dangerAllowSingleDes ? [...standardCiphers, 'des-cbc'] : standardCiphers,
       caChain: issuer.chain,
     };
   });

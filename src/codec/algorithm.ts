@@ -37,8 +37,11 @@ export type SignatureAlgorithmName =
   | 'ecdsa-sha384'
   | 'ecdsa-sha512';
 
-/** Content ciphers of EnvelopedData. Single DES and RC2 are refused (RFC 8894 §2.9). */
-export type CipherName = 'aes-128-cbc' | 'aes-192-cbc' | 'aes-256-cbc' | 'des-ede3-cbc';
+/**
+ * Content ciphers of EnvelopedData. Single DES can be read and written, but is in no default: RFC 8894 §2.9 forbids it,
+ * and whoever serves a client that knows nothing else must ask for it by name.
+ */
+export type CipherName = 'aes-128-cbc' | 'aes-192-cbc' | 'aes-256-cbc' | 'des-ede3-cbc' | 'des-cbc';
 
 /** How the content key travels to an RSA recipient. */
 export type KeyTransport =
@@ -92,6 +95,7 @@ export const ciphers: Readonly<Record<CipherName, Cipher>> = {
   'aes-192-cbc': { name: 'aes-192-cbc', oid: oid.aes192Cbc, keyBytes: 24, ivBytes: 16 },
   'aes-256-cbc': { name: 'aes-256-cbc', oid: oid.aes256Cbc, keyBytes: 32, ivBytes: 16 },
   'des-ede3-cbc': { name: 'des-ede3-cbc', oid: oid.desEde3Cbc, keyBytes: 24, ivBytes: 8 },
+  'des-cbc': { name: 'des-cbc', oid: oid.desCbc, keyBytes: 8, ivBytes: 8 },
 };
 
 const digestByOid = new Map(Object.values(digests).map((row) => [row.oid, row]));
@@ -139,7 +143,7 @@ export function digestOf(algorithm: AlgorithmIdentifier): Digest {
 /**
  * The content cipher that an AlgorithmIdentifier names, and its initialisation vector (RFC 3565 §2.1, RFC 3370 §5.1).
  *
- * @throws PkiError `algorithm_unsupported` for DES, RC2 and everything unknown; `cms_malformed` for a bad vector.
+ * @throws PkiError `algorithm_unsupported` for RC2 and everything unknown; `cms_malformed` for a bad vector.
  */
 export function cipherOf(algorithm: AlgorithmIdentifier): {
   readonly cipher: Cipher;

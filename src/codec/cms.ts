@@ -453,13 +453,21 @@ export async function openEnvelopedData(enveloped: EnvelopedData, decrypt: Decry
   try {
     if (recipient === undefined) throw new Error('no key transport recipient');
     const key = await decrypt(recipient.keyTransport, recipient.encryptedKey);
-    const decipher = createDecipheriv(cipher.name, key.length === cipher.keyBytes ? key : substitute, iv);
+    const decipher = createDecipheriv(
+      ...nodeCipher(cipher, key.length === cipher.keyBytes ? key : substitute),
+      iv,
+    );
     return Buffer.concat([decipher.update(encryptedContent), decipher.final()]);
   } catch (cause) {
     // A key that cannot be reached is our fault and not the message's: it must not be answered as a bad message.
     if (cause instanceof PkiError && cause.kind !== 'malformed') throw cause;
     throw new PkiError('scep_envelope', 'the envelope cannot be opened');
   }
+}
+
+/** OpenSSL's default provider has no single DES; triple DES with one key three times is the same function. */
+function nodeCipher(cipher: Cipher, key: Uint8Array): [name: string, key: Uint8Array] {
+  return cipher.name === 'des-cbc' ? ['des-ede3-cbc', Buffer.concat([key, key, key])] : [cipher.name, key];
 }
 
 /** What an EnvelopedData for one RSA recipient is built from. */
@@ -480,7 +488,7 @@ export function buildEnvelopedData(fields: EnvelopedDataFields): Uint8Array {
   const random = randomBytes(cipher.keyBytes + cipher.ivBytes);
   const key = random.subarray(0, cipher.keyBytes);
   const iv = random.subarray(cipher.keyBytes);
-  const encryption = createCipheriv(cipher.name, key, iv);
+  const encryption = createCipheriv(...nodeCipher(cipher, key), iv);
   const encryptedContent = Buffer.concat([encryption.update(fields.content), encryption.final()]);
   const recipientInfo = sequence(
     integer(0),

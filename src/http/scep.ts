@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import {
   buildCertsOnly,
   type Certificate,
+  type CipherName,
   type Decrypt,
   verifyCertificationRequest,
 } from '../codec/index.ts';
@@ -37,6 +38,7 @@ export interface ScepEndpoint {
   readonly signer: AnswerSigner;
   /** What clients encrypt to. */
   readonly encryption: { readonly certificate: Certificate; readonly decrypt: Decrypt };
+  readonly acceptedCiphers: readonly CipherName[];
   /** DER of issuing CA up to root, served with the RA certificates. */
   readonly caChain: readonly Uint8Array[];
 }
@@ -165,7 +167,7 @@ async function pkiOperation(
       );
       return await failure(endpoint, verified, refused);
     }
-    const opened = await openPkcsReq(verified, endpoint.encryption.decrypt);
+    const opened = await openPkcsReq(verified, endpoint.encryption.decrypt, endpoint.acceptedCiphers);
     if (!verifyCertificationRequest(opened.csr))
       throw new PkiError('csr_signature', 'proof of possession failed');
     const outcome = await options.ra.enrol({

@@ -97,6 +97,14 @@ export interface OpenedRequest {
   readonly keyTransport: KeyTransport;
 }
 
+/** Content ciphers that every endpoint takes (RFC 8894 §2.9: AES MUST, triple DES MAY, single DES MUST NOT). */
+export const standardCiphers: readonly CipherName[] = [
+  'aes-128-cbc',
+  'aes-192-cbc',
+  'aes-256-cbc',
+  'des-ede3-cbc',
+];
+
 /**
  * Opens the pkcsPKIEnvelope of a PKCSReq (§3.2.2, §3.3.1).
  *
@@ -105,8 +113,18 @@ export interface OpenedRequest {
  *
  * @throws PkiError `scep_envelope`; `algorithm_unsupported` for what stands in the clear; `key_unavailable`.
  */
-export async function openPkcsReq(message: PkiMessage, decrypt: Decrypt): Promise<OpenedRequest> {
+export async function openPkcsReq(
+  message: PkiMessage,
+  decrypt: Decrypt,
+  acceptedCiphers: readonly CipherName[],
+): Promise<OpenedRequest> {
   const enveloped = readEnvelope(message);
+  if (!acceptedCiphers.includes(enveloped.cipher.name)) {
+    throw new PkiError(
+      'algorithm_unsupported',
+      `content cipher ${enveloped.cipher.name} is not accepted here`,
+    );
+  }
   const [recipient] = enveloped.recipients;
   const content = await openEnvelopedData(enveloped, decrypt);
   try {
@@ -182,7 +200,9 @@ async function buildCertRep(
   const recipientNonce = recipientNonceFor(request);
   return await buildSignedData(
     {
-      content: pkcsPKIEnvelope,
+      // DEVIATION RFC 8894 §3.3.2.2: a FAILURE has empty content instead of none. QUIRK certmonger: takes an answer without
+      // eContent for an unreadable one and asks again; other servers have answered like this for years.
+      content: pkcsPKIEnvelope ?? Uint8Array.of(),
       // A request that was refused for its digest is answered in the digest that every client must have (§2.9).
       digest: 'digest' in request ? request.digest : 'sha256',
       signer: signer.certificate,
