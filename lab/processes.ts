@@ -1,6 +1,6 @@
 /** The parts of a tenant as processes of their own, as they would run on hosts of their own. */
 import { type ChildProcess, fork } from 'node:child_process';
-import { mkdirSync, openSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PkiError } from '../src/errors.ts';
@@ -27,7 +27,7 @@ const STOP_MS_MAX = 15_000;
 /**
  * Starts `leafgate serve` on one configuration and resolves when it serves.
  *
- * @throws PkiError `internal` naming the log file if it ends or hangs before.
+ * @throws PkiError `internal` with the end of its log if it ends or hangs before.
  */
 export async function startPart(name: string, config: string, folder: string): Promise<PartProcess> {
   const logs = join(folder, 'logs');
@@ -58,7 +58,8 @@ function untilReady(child: ChildProcess, name: string, logFile: string): Promise
   return new Promise((resolve, reject) => {
     const fail = (what: string) => {
       child.kill('SIGKILL');
-      reject(new PkiError('internal', `${name} ${what}; its log is ${logFile}`));
+      const said = readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-3).join('\n');
+      reject(new PkiError('internal', `${name} ${what}:\n${said}`));
     };
     const timer = setTimeout(() => fail('did not get ready in time'), READY_MS_MAX);
     const onExit = () => {

@@ -45,7 +45,8 @@ export const builtInTemplates: readonly CertificateTemplate[] = [
     displayName: 'Client Authentication',
     validityDays: 365,
     backdateMs: 24 * HOUR_MS,
-    keyUsage: ['digitalSignature', 'keyEncipherment'],
+    // RFC 5280 §4.2.1.12: clientAuth goes with digitalSignature. Profiles often ask for keyEncipherment too; it is dropped.
+    keyUsage: ['digitalSignature'],
     extKeyUsage: [oid.clientAuth],
     keyAlgorithms: ['rsa'],
     rsaBitsMin: 2048,

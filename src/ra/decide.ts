@@ -24,7 +24,7 @@ export type Decision =
       readonly keyUsage?: readonly KeyUsage[];
       readonly extKeyUsage?: readonly string[];
       readonly device: string;
-      /** Extensions that the request asked for and that no template gives; for the audit list. */
+      /** What the request asked for beyond the template and does not get: extensions, bits of keyUsage; for the log. */
       readonly ignored: readonly string[];
     }
   | { readonly decision: 'refuse'; readonly code: ErrorCode; readonly detail: string }

@@ -221,7 +221,7 @@ export class RegistrationAuthority {
     const { ca, log, serviceIdentity } = this.#options;
     const requestID = 'claim' in under ? under.claim.requestID : under.requestID;
     if (approved.ignored.length > 0)
-      log.info({ requestID, extensions: approved.ignored }, 'extensions dropped');
+      log.info({ requestID, dropped: approved.ignored }, 'dropped what the template does not give');
     try {
       return await ca.issue(
         ApprovedRequest.mint({
