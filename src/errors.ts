@@ -497,6 +497,13 @@ const table = {
     cause: 'The key file is missing, readable by others, or its passphrase is wrong.',
     mend: 'Check the file, its mode (0600) and the passphrase reference.',
   },
+  key_exists: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'a private key exists already',
+    cause: 'A new key was to be written where a file is; key files are never overwritten.',
+    mend: 'Use the key that is there, or move its file away first.',
+  },
   runtime_unfit: {
     kind: 'misconfigured',
     http: 500,

@@ -1,9 +1,10 @@
 /** Keys in encrypted PKCS #8 files (RFC 5958), mode 0600. */
-import { createPrivateKey, generateKeyPair, type KeyObject } from 'node:crypto';
-import { link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises';
+import { createPrivateKey, generateKeyPair, type KeyObject, randomUUID } from 'node:crypto';
+import { link, mkdir, open, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { PkiError } from '../errors.ts';
+import { readPrivateFile } from './private-file.ts';
 import { type PrivateKey, privateKeyOf } from './private-key.ts';
 
 /** Kinds of keys that can be made. */
@@ -12,8 +13,11 @@ export type KeyAlgorithm = 'rsa-2048' | 'rsa-3072' | 'rsa-4096' | 'p-256' | 'p-3
 /** A key file and what opens it. */
 export interface KeyFile {
   readonly path: string;
+  /** 1 to 1024 octets of UTF-8: OpenSSL writes files with a longer one that it cannot read. */
   readonly passphrase: string;
 }
+
+const PASSPHRASE_BYTES_MAX = 1024;
 
 const generate = promisify(generateKeyPair);
 
@@ -31,90 +35,91 @@ async function newKey(algorithm: KeyAlgorithm): Promise<KeyObject> {
 }
 
 /**
- * Makes a key and writes its file, whole or not at all; the folder is made with mode 0700. Never overwrites.
+ * Makes a key and writes its file, whole or not at all; a missing folder is made with mode 0700. Never overwrites.
+ * When it resolves, the file survives a crash of the machine.
  *
- * @throws PkiError `key_locked` if the file exists or cannot be written.
+ * @throws PkiError `key_exists` if there is a file already; `key_locked` if it cannot be written or the passphrase
+ *   cannot be used.
  */
 export async function generateKeyFile(
   file: KeyFile & { readonly algorithm: KeyAlgorithm },
 ): Promise<PrivateKey> {
+  const { path, passphrase } = file;
+  const passphraseBytes = Buffer.byteLength(passphrase);
+  if (passphraseBytes === 0 || passphraseBytes > PASSPHRASE_BYTES_MAX) {
+    throw new PkiError('key_locked', `${path}: the passphrase must have 1 to ${PASSPHRASE_BYTES_MAX} octets`);
+  }
   const key = await newKey(file.algorithm);
-  const pem = key.export({
-    type: 'pkcs8',
-    format: 'pem',
-    cipher: 'aes-256-cbc',
-    passphrase: file.passphrase,
-  });
-  await writeNewFile(file.path, pem);
+  const pem = key.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
+  await writeNewFile(path, pem);
   return privateKeyOf(key);
 }
 
 async function writeNewFile(path: string, content: string | Buffer): Promise<void> {
   const folder = dirname(path);
-  const draft = `${path}.${process.pid}.new`;
+  const draft = `${path}.${randomUUID()}.new`;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const file = await open(draft, 'wx', 0o600);
     try {
-      await file.writeFile(content);
-      await file.sync();
+      const file = await open(draft, 'wx', 0o600);
+      try {
+        await file.writeFile(content);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await linkNew(draft, path);
     } finally {
-      await file.close();
+      await unlink(draft).catch(() => {});
     }
-    try {
-      // A link, unlike a rename, does not replace what is there.
-      await link(draft, path);
-    } finally {
-      await unlink(draft);
-    }
-    const directory = await open(folder, 'r');
-    await directory.sync();
-    await directory.close();
+    await syncFolder(folder);
   } catch (cause) {
-    const exists = (cause as NodeJS.ErrnoException).code === 'EEXIST';
-    throw new PkiError(
-      'key_locked',
-      exists ? `${path} exists already and is not replaced` : `${path} cannot be written`,
-      {
-        cause,
-      },
-    );
+    if (cause instanceof PkiError) throw cause;
+    throw new PkiError('key_locked', `the key file ${path} cannot be written`, { cause });
+  }
+}
+
+/** A link, unlike a rename, does not replace what is there. */
+async function linkNew(draft: string, path: string): Promise<void> {
+  try {
+    await link(draft, path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
+    throw new PkiError('key_exists', `${path} exists already and is not replaced`, { cause });
+  }
+}
+
+/** Makes the new name in the folder durable. Windows does it by itself and opens no folders. */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const directory = await open(folder, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
   }
 }
 
 /**
  * Opens a key file.
  *
- * @throws PkiError `key_locked` if it is missing, readable by others, not a PKCS #8 key, or the passphrase is wrong.
+ * @throws PkiError `key_locked` if it is missing, open to group or others, not an encrypted PKCS #8 key, or the
+ *   passphrase is wrong; `key_capability` if it holds a key that is neither RSA nor EC.
  */
 export async function openKeyFile(file: KeyFile): Promise<PrivateKey> {
-  let pem: string;
-  try {
-    await assertPrivate(file.path);
-    pem = await readFile(file.path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof PkiError) throw cause;
-    throw new PkiError('key_locked', `the key file ${file.path} cannot be read`, { cause });
+  const pem = readPrivateFile(file.path);
+  if (!pem.includes('-----BEGIN ENCRYPTED PRIVATE KEY-----')) {
+    throw new PkiError(
+      'key_locked',
+      `${file.path} is not an encrypted PKCS #8 key; convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`,
+    );
   }
-  if (!pem.includes('BEGIN ENCRYPTED PRIVATE KEY')) {
-    throw new PkiError('key_locked', `${file.path} is not an encrypted PKCS #8 key`);
-  }
+  let key: KeyObject;
   try {
-    return privateKeyOf(createPrivateKey({ key: pem, format: 'pem', passphrase: file.passphrase }));
+    key = createPrivateKey({ key: pem, format: 'pem', passphrase: file.passphrase });
   } catch {
     // The cause is left out: OpenSSL's text may differ between a wrong passphrase and a damaged file.
     throw new PkiError('key_locked', `${file.path}: the passphrase is wrong or the file is damaged`);
   }
-}
-
-/** Throws PkiError `key_locked` if group or others may do anything with the file. */
-async function assertPrivate(path: string): Promise<void> {
-  const { mode } = await stat(path);
-  // Windows has no such bits; there the folder's access list protects the file.
-  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-    throw new PkiError(
-      'key_locked',
-      `${path} is open to others (mode ${(mode & 0o777).toString(8)}); set it to 600`,
-    );
-  }
+  return privateKeyOf(key);
 }

@@ -27,22 +27,38 @@ export interface PrivateKey {
   decrypt(keyTransport: KeyTransport, encryptedKey: Uint8Array): Promise<Uint8Array>;
 }
 
-/** The key of a KeyObject. */
+/**
+ * The key of a KeyObject.
+ *
+ * @throws PkiError `key_capability` if it is not a private key, or neither of RSA nor on an elliptic curve.
+ */
 export function privateKeyOf(key: KeyObject): PrivateKey {
-  const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
+  const type = key.asymmetricKeyType;
+  if (key.type !== 'private' || (type !== 'rsa' && type !== 'ec')) {
+    throw new PkiError(
+      'key_capability',
+      `a ${key.type} key of type ${type} cannot be used: it must be RSA or EC`,
+    );
+  }
+  const modulusBytes = (key.asymmetricKeyDetails?.modulusLength ?? 0) / 8;
   return {
-    spki,
+    spki: createPublicKey(key).export({ type: 'spki', format: 'der' }),
     sign: async (name, data) => {
       const algorithm = signatureAlgorithms[name];
-      if (algorithm.keyType !== key.asymmetricKeyType) {
-        throw new PkiError('key_capability', `a key of type ${key.asymmetricKeyType} cannot sign by ${name}`);
+      if (algorithm.keyType !== type) {
+        throw new PkiError('key_capability', `a key of type ${type} cannot sign by ${name}`);
       }
-      return sign(algorithm.digest, data, key);
+      try {
+        return sign(algorithm.digest, data, key);
+      } catch (cause) {
+        // RFC 8017 §9.2: a short modulus has no room for a long digest.
+        throw new PkiError('key_capability', `this key cannot sign by ${name}`, { cause });
+      }
     },
     decrypt: async (transport, encryptedKey) => {
-      if (key.asymmetricKeyType !== 'rsa') {
-        throw new PkiError('key_capability', `a key of type ${key.asymmetricKeyType} cannot decrypt`);
-      }
+      if (type !== 'rsa') throw new PkiError('key_capability', `a key of type ${type} cannot decrypt`);
+      // RFC 8017 §7.1.2, §7.2.2: the ciphertext is exactly as long as the modulus. OpenSSL would take a shorter one.
+      if (encryptedKey.length !== modulusBytes) throw unopened();
       try {
         return transport.name === 'rsaes-pkcs1-v1_5'
           ? privateDecrypt({ key, padding: constants.RSA_PKCS1_PADDING }, encryptedKey)
@@ -51,8 +67,13 @@ export function privateKeyOf(key: KeyObject): PrivateKey {
               encryptedKey,
             );
       } catch {
-        throw new PkiError('scep_envelope', 'the envelope cannot be opened');
+        throw unopened();
       }
     },
   };
+}
+
+/** One answer for every cause, and without the cause: what tells two failures apart is a decryption oracle. */
+function unopened(): PkiError {
+  return new PkiError('scep_envelope', 'the envelope cannot be opened');
 }

@@ -1,29 +1,21 @@
 /** Secrets by reference: the configuration says where they are, never what they are. */
-import { readFileSync, statSync } from 'node:fs';
 import { PkiError } from '../errors.ts';
+import { readPrivateFile } from './private-file.ts';
 
 /**
- * The secret behind `file:PATH` or `env:NAME`, without the line feed that ends a file.
+ * The secret behind `file:PATH` or `env:NAME`, without the one line feed that ends a file.
  *
- * @throws PkiError `key_locked` if it is missing, empty, or in a file that others may read.
+ * @throws PkiError `key_locked` if it is missing, empty, or in a file that others may read; `config_invalid` if the
+ *   reference has neither form (it may be the secret itself, so the message does not repeat it).
  */
 export function secretFromReference(reference: string): string {
-  const colon = reference.indexOf(':');
-  const place = reference.slice(colon + 1);
-  const secret = reference.startsWith('env:') ? process.env[place] : readSecretFile(place);
-  if (secret === undefined || secret === '')
-    throw new PkiError('key_locked', `the secret ${reference} is missing or empty`);
-  return secret;
-}
-
-function readSecretFile(path: string): string {
-  try {
-    if (process.platform !== 'win32' && (statSync(path).mode & 0o077) !== 0) {
-      throw new PkiError('key_locked', `the secret ${path} is open to others; set its mode to 600`);
-    }
-    return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
-  } catch (cause) {
-    if (cause instanceof PkiError) throw cause;
-    throw new PkiError('key_locked', `the secret ${path} cannot be read`, { cause });
+  const [, scheme, place] = /^(file|env):(.+)$/s.exec(reference) ?? [];
+  if (place === undefined) {
+    throw new PkiError('config_invalid', 'a secret is given as a reference: file:PATH or env:NAME');
   }
+  const secret = scheme === 'env' ? process.env[place] : readPrivateFile(place).replace(/\r?\n$/, '');
+  if (secret === undefined || secret === '') {
+    throw new PkiError('key_locked', `the secret ${reference} is missing or empty`);
+  }
+  return secret;
 }
