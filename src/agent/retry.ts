@@ -89,7 +89,17 @@ export async function withRetries<T, Again>(
       };
     }
     await options.onPause?.({ delayMs, reason, count });
-    await sleep(delayMs, undefined, { ...(options.signal === undefined ? {} : { signal: options.signal }) });
+    await pause(delayMs, options.signal);
+  }
+}
+
+/** Waits; an abort ends it with the signal's own reason, which Node would wrap. */
+async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(delayMs, undefined, { ...(signal === undefined ? {} : { signal }) });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw cause;
   }
 }
 

@@ -1,6 +1,7 @@
 /** A SCEP server on 127.0.0.1 out of `src/scep` and certificates of the codec, with every fault that a device may meet. */
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import {
   authorityKeyIdentifierExtension,
@@ -124,7 +125,7 @@ export type ScepAnswer =
       readonly answer: 'http';
       readonly status: number;
       readonly headers?: Record<string, string>;
-      readonly body?: string;
+      readonly body?: string | Uint8Array;
     };
 
 /** What the server was asked. */
@@ -172,8 +173,11 @@ export interface TestScepServer {
   close(): Promise<void>;
 }
 
-/** Opens a server that does everything right; change `behaviour` to spoil it. */
-export async function openTestScepServer(): Promise<TestScepServer> {
+/** Opens a server that does everything right; change `behaviour` to spoil it. With `tls` it speaks HTTPS. */
+export async function openTestScepServer(tls?: {
+  readonly cert: string;
+  readonly key: string;
+}): Promise<TestScepServer> {
   const behaviour: ScepBehaviour = {
     capabilities: serverCapabilities,
     served: [ra.certificate, issuing.certificate, root.certificate],
@@ -218,7 +222,11 @@ export async function openTestScepServer(): Promise<TestScepServer> {
     );
     if (answer.answer === 'http') return sendHttp(response, answer);
     const verified = verifyPkiMessage(readPkiMessage(message));
-    const opened = await openPkcsReq(verified, ra.key.decrypt);
+    const opened = await openPkcsReq(verified, ra.key.decrypt, [
+      'aes-128-cbc',
+      'aes-256-cbc',
+      'des-ede3-cbc',
+    ]);
     transactions.push({
       transactionID: verified.transactionID,
       spki: opened.csr.spki,
@@ -261,15 +269,18 @@ export async function openTestScepServer(): Promise<TestScepServer> {
     return await buildSuccess(verified, opened, certificate.raw, answerSigner, nonce);
   }
 
-  const server = createServer({ maxHeaderSize: 131_072 }, (request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse) => {
     serve(request, response).catch((cause: unknown) => {
       send(response, 500, 'text/plain', String(cause));
     });
-  });
+  };
+  const limits = { maxHeaderSize: 131_072 };
+  const server =
+    tls === undefined ? createServer(limits, listener) : createTlsServer({ ...limits, ...tls }, listener);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}/certsrv/mscep/mscep.dll`,
+    url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}/certsrv/mscep/mscep.dll`,
     behaviour,
     requests,
     transactions,
