@@ -146,7 +146,7 @@ function escaped(value: string): string {
 }
 
 /** An attribute's type up to its value; the dotted form is checked by whoever encodes it. */
-const attributeType = /\s*([A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)\s*=\s*/y;
+const attributeType = / *([A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+) *= */y;
 
 /**
  * Reads the text form: least significant RDN first, `CN=laptop,O=Example`; quoted values as in RFC 2253 are taken too.
