@@ -23,6 +23,7 @@ import {
 } from './codec/index.ts';
 import type { Config } from './config.ts';
 import { PkiError } from './errors.ts';
+import type { ChallengeRecipient, ChallengeSigner, Mdm } from './mdm/index.ts';
 import {
   addRepositoryDoor,
   addScepDoor,
@@ -373,11 +374,47 @@ async function startMdm(config: NonNullable<Config['mdm']>, log: Log, clock: Clo
   return { name: 'MDM', addresses: [mdm.publicUrl], close: () => mdm.close() };
 }
 
+/**
+ * Opens the stand-in for Intune without its doors, for one command of an administrator, and closes it again.
+ *
+ * @throws PkiError as `start` does, and whatever `work` throws.
+ */
+export async function withMdm<T>(
+  config: NonNullable<Config['mdm']>,
+  log: Log,
+  clock: Clock,
+  work: (mdm: Mdm) => Promise<T>,
+): Promise<T> {
+  const { Mdm, MdmStore } = await import('./mdm/index.ts');
+  const store = MdmStore.open(config.databaseFile);
+  try {
+    return await work(new Mdm({ store, ...(await challengeParties(config)), clock, log }));
+  } finally {
+    store.close();
+  }
+}
+
+async function challengeParties(config: NonNullable<Config['mdm']>): Promise<{
+  readonly challengeSigner: ChallengeSigner;
+  readonly challengeRecipient: ChallengeRecipient;
+}> {
+  const signer = await openIdentity(config.challengeSigner);
+  const recipient = await openIdentity(config.challengeRecipient);
+  return {
+    challengeSigner: {
+      certificate: signer.certificate,
+      sign: (algorithm, data) => signer.key.sign(algorithm, data),
+    },
+    challengeRecipient: {
+      certificate: recipient.certificate,
+      decrypt: (keyTransport, encryptedKey) => recipient.key.decrypt(keyTransport, encryptedKey),
+    },
+  };
+}
+
 /** Opens the stand-in for Intune. */
 export async function openMdmOf(config: NonNullable<Config['mdm']>, log: Log, clock: Clock) {
   const { openMdm } = await import('./mdm/index.ts');
-  const signer = await openIdentity(config.challengeSigner);
-  const recipient = await openIdentity(config.challengeRecipient);
   const tls =
     config.certificate === undefined || config.key === undefined
       ? undefined
@@ -392,14 +429,7 @@ export async function openMdmOf(config: NonNullable<Config['mdm']>, log: Log, cl
       appId,
       secret: secretFromReference(secret),
     })),
-    challengeSigner: {
-      certificate: signer.certificate,
-      sign: (algorithm, data) => signer.key.sign(algorithm, data),
-    },
-    challengeRecipient: {
-      certificate: recipient.certificate,
-      decrypt: (keyTransport, encryptedKey) => recipient.key.decrypt(keyTransport, encryptedKey),
-    },
+    ...(await challengeParties(config)),
     log,
     clock,
   });

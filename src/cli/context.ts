@@ -6,17 +6,17 @@ import { PkiError } from '../errors.ts';
 import { type Authorities, openAuthorities } from '../main.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 
-/** Places where a configuration is looked for if none is named: the working folder, then the lab in it. */
-const usualPlaces = [
+/** Places where the configuration of a part is looked for if none is named: the working folder, then the lab in it. */
+const usualPlaces = (part: 'server' | 'mdm'): string[] => [
   'leafgate.yaml',
-  join('leafgate-lab', 'server', 'leafgate.yaml'),
+  join('leafgate-lab', part, 'leafgate.yaml'),
   '/etc/leafgate/leafgate.yaml',
 ];
 
 /** Help text of the option that names the configuration. */
 export const configOption = [
   '-c, --config <file>',
-  `configuration file (default: ${usualPlaces.join(', ')})`,
+  'configuration file (default: $LEAFGATE_CONFIG, leafgate.yaml, or the lab in this folder)',
 ] as const;
 
 /**
@@ -24,12 +24,13 @@ export const configOption = [
  *
  * @throws PkiError `config_invalid`.
  */
-export function loadConfig(path: string | undefined): Config {
-  const found = path ?? process.env.LEAFGATE_CONFIG ?? usualPlaces.find((place) => existsSync(place));
+export function loadConfig(path: string | undefined, part: 'server' | 'mdm' = 'server'): Config {
+  const places = usualPlaces(part);
+  const found = path ?? process.env.LEAFGATE_CONFIG ?? places.find((place) => existsSync(place));
   if (found === undefined) {
     throw new PkiError(
       'config_invalid',
-      `no configuration file: name one with --config (looked for ${usualPlaces.join(', ')})`,
+      `no configuration file: name one with --config (looked for ${places.join(', ')})`,
     );
   }
   return readConfig(found);

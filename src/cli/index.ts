@@ -1,9 +1,12 @@
 /** The command line: one file a sub-command. */
 import { Command } from 'commander';
+import { addAgent } from './agent.ts';
 import { addAudit } from './audit.ts';
 import { addCa } from './ca.ts';
 import { addChallenge } from './challenge.ts';
 import { addConfig } from './config.ts';
+import { addLab } from './lab.ts';
+import { addMdm } from './mdm.ts';
 import { printError } from './output.ts';
 import { addServe } from './serve.ts';
 
@@ -13,7 +16,7 @@ export function buildProgram(): Command {
     .description('A certificate from your own CA on every managed device, without NDES.')
     .version('0.1.0')
     .showHelpAfterError();
-  for (const add of [addServe, addConfig, addCa, addAudit, addChallenge]) add(program);
+  for (const add of [addServe, addConfig, addCa, addAudit, addChallenge, addMdm, addAgent, addLab]) add(program);
   return program;
 }
 

@@ -38,3 +38,4 @@ export {
   type TrustedCertificateProfile,
 } from './profiles.ts';
 export { type ResultCode, resultCodes } from './result-codes.ts';
+export { MdmStore } from './mdm-store.ts';

@@ -89,7 +89,7 @@ export class RegistrationAuthority {
   }
 
   async #enrolOnce(policy: EnrolmentPolicy, replayKey: string, request: EnrolmentRequest): Promise<Outcome> {
-    const { store } = this.#options;
+    const { store, log } = this.#options;
     // Step 1: seen before?
     const seen = store.enrolment(policy.endpoint, replayKey);
     if (seen !== undefined) return await this.#again(policy, seen, request);
@@ -97,8 +97,10 @@ export class RegistrationAuthority {
       return await this.refuse('challenge_missing', 'no challengePassword attribute', request);
     }
     // Step 2: ask the validators, all of them.
+    const startMs = performance.now();
     const verdicts: Verdict[] = [];
     for (const validator of policy.validators) verdicts.push(await validator.validate(request));
+    const validatedMs = performance.now();
     // Step 3: decide.
     const decision = decide(this.#options.ca.template(policy.template), request.csr, verdicts);
     if (decision.decision !== 'approve') return await this.#declined(policy, decision, verdicts, request);
@@ -114,7 +116,24 @@ export class RegistrationAuthority {
       acceptedAt: this.#options.clock.now(),
     };
     const certificate = await this.#issue(policy, { ...decision, device }, request, { claim });
-    if (certificate !== undefined) return await this.#deliver(policy, claim, request, certificate);
+    if (certificate !== undefined) {
+      const issuedMs = performance.now();
+      const outcome = await this.#deliver(policy, claim, request, certificate);
+      log.info(
+        {
+          requestID: claim.requestID,
+          transactionID: claim.transactionID,
+          endpoint: claim.endpoint,
+          device,
+          outcome: outcome.outcome,
+          validateMs: rounded(validatedMs - startMs),
+          issueMs: rounded(issuedMs - validatedMs),
+          notifyMs: rounded(performance.now() - issuedMs),
+        },
+        'enrolment worked',
+      );
+      return outcome;
+    }
     const other = store.enrolment(policy.endpoint, replayKey);
     if (other === undefined) throw new PkiError('internal', 'an accepted enrolment cannot be read');
     return await this.#again(policy, other, request);
@@ -399,6 +418,11 @@ function certificateIn(record: CertificateRecord): Certificate {
   if (record.certificate === undefined)
     throw new PkiError('internal', 'an issued certificate is not on record');
   return parseCertificate(record.certificate);
+}
+
+/** Milliseconds with one decimal, for the log. */
+function rounded(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }
 
 function base32(octets: Uint8Array): string {

@@ -1,0 +1,103 @@
+/** `leafgate mdm`: the administrator's side of the built-in stand-in for Intune. */
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { PkiError } from '../errors.ts';
+import { withMdm } from '../main.ts';
+import type { Mdm } from '../mdm/index.ts';
+import { openLog, systemClock } from '../telemetry.ts';
+import { configOption, loadConfig } from './context.ts';
+import { type ListingOptions, printFacts, printRows } from './output.ts';
+
+interface MdmOptions extends ListingOptions {
+  readonly config?: string;
+}
+
+const deviceColumns = {
+  deviceId: 'Device id',
+  deviceName: 'Name',
+  serialNumber: 'Serial number',
+  platform: 'Platform',
+  state: 'State',
+  lastSyncAt: 'Last check-in',
+};
+const stateColumns = {
+  deviceId: 'Device id',
+  profileId: 'Profile',
+  issuanceState: 'State',
+  thumbprint: 'Thumbprint',
+  notAfter: 'Expires',
+};
+
+/** Adds the commands. */
+export function addMdm(program: Command): void {
+  const mdm = program.command('mdm').description('devices, enrolment tokens and profiles of the built-in MDM');
+  mdm
+    .command('token')
+    .description('make an enrolment token; it is shown once')
+    .option(...configOption)
+    .option('--uses <n>', 'how many devices may join with it', Number, 1)
+    .option('--hours <n>', 'lifetime', Number, 24)
+    .option('--json', 'for machines')
+    .action(async (options: MdmOptions & { readonly uses: number; readonly hours: number }) => {
+      if (!(options.uses >= 1) || !(options.hours > 0)) {
+        throw new PkiError('config_invalid', '--uses and --hours: positive numbers');
+      }
+      const made = await run(options, (opened) =>
+        opened.createEnrolmentToken({ uses: options.uses, lifetimeMs: options.hours * 3_600_000 }),
+      );
+      printFacts({ token: made.token, expires: made.expiresAt }, options);
+    });
+  mdm
+    .command('devices')
+    .description('devices that joined')
+    .option(...configOption)
+    .option('--json', 'for machines')
+    .action(async (options: MdmOptions) => {
+      printRows(await run(options, async (opened) => rowsOf(opened.devices())), deviceColumns, options);
+    });
+  mdm
+    .command('states')
+    .description('how far each profile has come on each device')
+    .option(...configOption)
+    .option('--device <deviceId>', 'only this device')
+    .option('--json', 'for machines')
+    .action(async (options: MdmOptions & { readonly device?: string }) => {
+      const rows = await run(options, async (opened) => rowsOf(opened.profileStates(options.device)));
+      printRows(rows, stateColumns, options);
+    });
+  mdm
+    .command('profile')
+    .description('create or change a profile from a JSON file')
+    .argument('<file>')
+    .option(...configOption)
+    .action(async (file: string, options: MdmOptions) => {
+      const profile: unknown = JSON.parse(readFileSync(file, 'utf8'));
+      const record = await run(options, (opened) => opened.upsertProfile(profile));
+      console.log(`${record.profile.profileId}: version ${record.version}`);
+    });
+  mdm
+    .command('retire')
+    .description('retire a device: it gets no profile and no certificate any more')
+    .argument('<deviceId>')
+    .option(...configOption)
+    .action(async (deviceId: string, options: MdmOptions) => {
+      await run(options, (opened) => opened.setDeviceState(deviceId, 'retired'));
+      console.log(`${deviceId}: retired`);
+    });
+}
+
+async function run<T>(options: MdmOptions, work: (mdm: Mdm) => Promise<T>): Promise<T> {
+  const config = loadMdmConfig(options.config);
+  return await withMdm(config, openLog('warn', 'cli'), systemClock, work);
+}
+
+function loadMdmConfig(path: string | undefined) {
+  const { mdm } = loadConfig(path, 'mdm');
+  if (mdm === undefined) throw new PkiError('config_invalid', 'the configuration has no `mdm` part');
+  return mdm;
+}
+
+/** Rows for printing: the objects as they are. */
+function rowsOf(list: readonly object[]): Record<string, unknown>[] {
+  return list.map((item) => ({ ...item }));
+}
