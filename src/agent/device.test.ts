@@ -120,6 +120,14 @@ test('URLs and roots that cannot be used are refused before the token is spent',
     await join({ token });
   }));
 
+test('what the MDM will not take is named', () =>
+  withTenant(async ({ join }) => {
+    await assert.rejects(join({ deviceName: 'x'.repeat(65) }), {
+      code: 'server_answer',
+      message: /HTTP 400, application\/json: request_malformed, /,
+    });
+  }));
+
 test('a folder that holds a device is not joined again, and no token is spent', () =>
   withTenant(async ({ mdm, join }) => {
     await join();

@@ -470,7 +470,7 @@ export class Device {
       signal: options.signal,
       onStep: (step, durationMs) => options.onStep?.({ step, profileId, durationMs }),
     });
-    const reason = pending === undefined ? (need ?? 'requested') : 'resumed';
+    const reason = pending?.version === profile.version ? 'resumed' : (need ?? 'requested');
     return { kind, profileId, displayName, reason, ...result };
   }
 

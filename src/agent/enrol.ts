@@ -50,7 +50,7 @@ export type EnrolmentResult =
       readonly durationsMs: StepDurations;
     }
   | {
-      /** `failed` is final for this challenge. `pending`: the request is kept and sent again at the next check-in. */
+      /** `failed`: nothing is kept, the next check-in begins anew. `pending`: the request is kept and sent again then. */
       readonly outcome: 'failed' | 'pending';
       readonly issuanceState: ReportedState;
       readonly hResult: number;

@@ -52,19 +52,13 @@ export function systemTlsRootsAnd(more: readonly string[]): string[] {
 /** Sends requests. Close it, or its kept connections keep the process alive for some seconds. */
 export class HttpClient {
   readonly #timeoutMs: number;
+  readonly #tlsRoots: readonly string[] | undefined;
   readonly #http = new HttpAgent({ keepAlive: true });
-  readonly #https: HttpsAgent;
+  #https: HttpsAgent | undefined;
 
   constructor(options: HttpClientOptions) {
     this.#timeoutMs = options.timeoutMs;
-    this.#https = new HttpsAgent({
-      keepAlive: true,
-      minVersion: 'TLSv1.2',
-      // Made once: reading some 150 roots for each connection would take longer than the handshake.
-      ...(options.tlsRoots === undefined
-        ? {}
-        : { secureContext: createSecureContext({ ca: [...options.tlsRoots], minVersion: 'TLSv1.2' }) }),
-    });
+    this.#tlsRoots = options.tlsRoots;
   }
 
   /**
@@ -84,7 +78,7 @@ export class HttpClient {
       let settled = false;
       const outgoing = (secure ? httpsRequest : httpRequest)(request.url, {
         method: request.method,
-        agent: secure ? this.#https : this.#http,
+        agent: secure ? this.#httpsAgent() : this.#http,
         headers: {
           'user-agent': 'leafgate-agent',
           ...request.headers,
@@ -136,7 +130,19 @@ export class HttpClient {
   /** Ends all connections. */
   close(): void {
     this.#http.destroy();
-    this.#https.destroy();
+    this.#https?.destroy();
+  }
+
+  /** Made when it is first needed, and once: to read some 150 roots takes longer than a handshake. */
+  #httpsAgent(): HttpsAgent {
+    this.#https ??= new HttpsAgent({
+      keepAlive: true,
+      minVersion: 'TLSv1.2',
+      ...(this.#tlsRoots === undefined
+        ? {}
+        : { secureContext: createSecureContext({ ca: [...this.#tlsRoots], minVersion: 'TLSv1.2' }) }),
+    });
+    return this.#https;
   }
 }
 

@@ -133,6 +133,9 @@ export interface MdmClientOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Overload and outage, of the MDM or of what stands before it. */
+const comeBack: ReadonlySet<number> = new Set([408, 429, 502, 503, 504]);
+
 /** Profiles with their challenges take some 5 KiB each. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -233,20 +236,29 @@ function jsonOf(answer: HttpAnswer, what: string): unknown {
   }
   const { status } = answer;
   if (status === 401) throw new PkiError('token_refused', `${what} refuses the token`);
-  if (status === 429 || status === 503 || status === 502 || status === 504) {
-    throw new PkiError('server_unreachable', `${what}: HTTP ${status}`);
-  }
+  if (comeBack.has(status))
+    throw new PkiError('server_unreachable', `${what}: HTTP ${status}${reasonIn(answer)}`);
   if (status === 204) return undefined;
   if (status >= 300 || answer.contentType !== 'application/json') {
-    throw new PkiError(
-      'server_answer',
-      `${what}: HTTP ${status}, ${answer.contentType || 'no content type'}`,
-    );
+    const contentType = answer.contentType || 'no content type';
+    throw new PkiError('server_answer', `${what}: HTTP ${status}, ${contentType}${reasonIn(answer)}`);
   }
   try {
     return JSON.parse(Buffer.from(answer.body).toString('utf8'));
   } catch {
     throw new PkiError('server_answer', `${what}: an answer that is not JSON`);
+  }
+}
+
+/** What our own MDM says of an error: a code and a public sentence. */
+const problem = z.object({ error: z.string().max(100), message: z.string().max(300) });
+
+function reasonIn(answer: Extract<HttpAnswer, { answer: 'response' }>): string {
+  try {
+    const { error, message } = problem.parse(JSON.parse(Buffer.from(answer.body).toString('utf8')));
+    return `: ${error}, ${message}`;
+  } catch {
+    return '';
   }
 }
 

@@ -70,7 +70,12 @@ function offersPost(capabilities: Capabilities): boolean {
   return capabilities.has('POSTPKIOperation') || capabilities.has('SCEPStandard');
 }
 
-/** One SCEP server, by its URL. */
+/**
+ * One SCEP server, by its URL.
+ *
+ * QUIRK NDES: wants a `message` in GetCACaps and GetCACert too (RFC 8894 §3.5.1, §4.2 leave it out). QUIRK Windows: writes
+ * `default` there, and rules of proxies know it.
+ */
 export class ScepTransport {
   /** As it stands in events. */
   readonly url: URL;

@@ -165,13 +165,7 @@ export class DeviceFolder {
    * @throws PkiError `device_folder` if there is a device already.
    */
   static async prepare(path: string): Promise<void> {
-    const folders = [
-      'keys',
-      'profiles',
-      'requests',
-      ...certificateStores.map((store) => join('certificates', store)),
-    ];
-    for (const folder of folders) await mkdir(join(path, folder), { recursive: true, mode: 0o700 });
+    await makeFolders(path);
     if ((await readdir(path)).includes('device.json')) {
       throw new PkiError('device_folder', `${path} holds a device already`);
     }
@@ -206,6 +200,7 @@ export class DeviceFolder {
   static async open(path: string): Promise<DeviceFolder> {
     const identity = await readJson(join(path, 'device.json'), deviceIdentity);
     if (identity === undefined) throw new PkiError('device_folder', `${path} holds no device: join first`);
+    await makeFolders(path);
     return new DeviceFolder(path, {
       identity,
       mdmCaPem: await readIfPresent(join(path, 'mdm-ca.pem')),
@@ -380,6 +375,16 @@ export class DeviceFolder {
     }
     return found;
   }
+}
+
+async function makeFolders(path: string): Promise<void> {
+  const folders = [
+    'keys',
+    'profiles',
+    'requests',
+    ...certificateStores.map((store) => join('certificates', store)),
+  ];
+  for (const folder of folders) await mkdir(join(path, folder), { recursive: true, mode: 0o700 });
 }
 
 /** Result code of a lock that someone else holds. */
