@@ -22,8 +22,7 @@ import {
   sameOctets,
 } from './codec/index.ts';
 import type { Config } from './config.ts';
-import { PkiError } from './errors.ts';
-import type { ChallengeRecipient, ChallengeSigner, Mdm } from './mdm/index.ts';
+import { type ErrorCode, errorCodeOf, PkiError } from './errors.ts';
 import {
   addRepositoryDoor,
   addScepDoor,
@@ -32,6 +31,7 @@ import {
   type ScepEndpoint,
 } from './http/index.ts';
 import { assertRuntimeFit, openKeyFile, type PrivateKey, secretFromReference } from './keys/index.ts';
+import type { ChallengeRecipient, ChallengeSigner, Mdm } from './mdm/index.ts';
 import {
   type EnrolmentPolicy,
   OneTimeChallenges,
@@ -47,6 +47,10 @@ import { type Clock, type Log, openLog, systemClock } from './telemetry.ts';
 export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
 /** How often the server looks whether a CRL is due and whether intents are dead. */
 const HOUSEKEEPING_MS = 5_000;
+/** A worker that lives has signed this long after its intent; what is open then is taken for the dead one's. */
+const SIGNING_MS_MAX = 2_000;
+/** A worker that dies at once, again and again, must not take the machine with it. */
+const WORKER_PAUSE_MS = 1_000;
 const CHALLENGE_HASH_KEY_CHARACTERS_MIN = 32;
 
 type ServerConfig = NonNullable<Config['server']>;
@@ -209,21 +213,22 @@ async function startServer(
   mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 });
   const lock = cluster.isPrimary ? lockDataFolder(join(config.dataFolder, 'server.lock')) : undefined;
   let authorities: Authorities | undefined;
+  let housekeeping: Housekeeping | undefined;
   try {
     authorities = await openAuthorities(config, log, clock);
     const { store, ca } = authorities;
-    let stopHousekeeping = async () => {};
     if (cluster.isPrimary) {
       // Whatever a server that died left half done is settled before the first request.
       const abandoned = await ca.abandonDeadIntents('at-start');
       if (abandoned > 0)
         log.warn({ abandoned }, 'certificates that a stopped server was signing are given up');
       for (const issuer of config.issuers) await ca.publishCrl(issuer.name);
-      stopHousekeeping = housekeeping(ca, config, log);
+      housekeeping = startHousekeeping(ca, config, log, clock);
     }
+    const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
     const serving =
       config.workers > 1 && cluster.isPrimary
-        ? await startWorkers(config.workers, log)
+        ? await startWorkers(config.workers, log, onDeath)
         : await serve(config, authorities, log, clock);
     const opened = authorities;
     return {
@@ -231,13 +236,14 @@ async function startServer(
       addresses: [`http://${config.listen.host}:${serving.port}`],
       store,
       close: async () => {
-        await stopHousekeeping();
+        await housekeeping?.stop();
         await serving.close();
         await opened.close();
         lock?.release();
       },
     };
   } catch (cause) {
+    await housekeeping?.stop();
     await authorities?.close();
     lock?.release();
     throw cause;
@@ -303,68 +309,125 @@ function readPublishedCrl(path: string): { readonly crl: Uint8Array; readonly ne
   return { crl, nextUpdate: parseCrl(crl).nextUpdate ?? new Date(0) };
 }
 
-/** Keeps CRLs fresh and settles what dead workers left; one at a time. */
-function housekeeping(ca: CertificateAuthority, config: ServerConfig, log: Log): () => Promise<void> {
-  let running: Promise<void> = Promise.resolve();
-  const turn = async () => {
-    try {
-      await ca.abandonDeadIntents('while-running');
-      for (const issuer of config.issuers) await ca.publishCrl(issuer.name);
-    } catch (cause) {
-      log.error({ err: cause }, 'housekeeping failed; it is tried again');
-    }
-  };
-  const timer = setInterval(() => {
-    running = running.then(turn);
-  }, HOUSEKEEPING_MS);
-  return async () => {
-    clearInterval(timer);
-    await running;
-  };
+interface Housekeeping {
+  /** To be told at once when a worker has died: what it was signing is given up, so that its devices need not wait. */
+  settleAfterDeath(): void;
+  stop(): Promise<void>;
 }
 
-/** Forks the workers and waits until every one of them serves; one that dies is replaced. */
-async function startWorkers(
-  count: number,
+/** Keeps CRLs fresh and settles what dead workers left; one at a time. */
+function startHousekeeping(
+  ca: CertificateAuthority,
+  config: ServerConfig,
   log: Log,
-): Promise<{ readonly port: number; close(): Promise<void> }> {
-  let closing = false;
-  cluster.schedulingPolicy = cluster.SCHED_RR;
-  const forkOne = () =>
-    new Promise<number>((resolve, reject) => {
-      const worker: Worker = cluster.fork();
-      worker.once('message', (ready: { readonly port: number }) => resolve(ready.port));
-      worker.once('exit', (code) => {
-        reject(new PkiError('internal', `a worker ended with code ${code} before it served`));
-        if (closing) return;
-        log.error({ worker: worker.id, code }, 'a worker ended; another takes its place');
-        setTimeout(
-          () => forkOne().catch((cause: unknown) => log.error({ err: cause }, 'no new worker')),
-          1000,
-        );
-      });
+  clock: Clock,
+): Housekeeping {
+  let stopped = false;
+  let running: Promise<void> = Promise.resolve();
+  const settle = (moment: Parameters<CertificateAuthority['abandonDeadIntents']>[0]) => {
+    running = running.then(async () => {
+      if (stopped) return;
+      try {
+        await ca.abandonDeadIntents(moment);
+        for (const issuer of config.issuers) await ca.publishCrl(issuer.name);
+      } catch (cause) {
+        log.error({ err: cause }, 'housekeeping failed; it is tried again');
+      }
     });
-  const [port = 0] = await Promise.all(Array.from({ length: count }, forkOne));
+  };
+  const timer = setInterval(() => settle('while-running'), HOUSEKEEPING_MS);
   return {
-    port,
-    close: async () => {
-      closing = true;
-      await new Promise<void>((resolve) => cluster.disconnect(resolve));
+    settleAfterDeath: () => {
+      const diedAt = clock.now();
+      setTimeout(() => settle({ diedAt }), SIGNING_MS_MAX).unref();
+    },
+    stop: async () => {
+      stopped = true;
+      clearInterval(timer);
+      await running;
     },
   };
 }
 
-/** In a worker process: serves until the primary disconnects. */
+/** What a worker tells the primary, once: that it serves, or why it cannot. */
+type WorkerReport = { readonly port: number } | { readonly code: ErrorCode; readonly message: string };
+
+/**
+ * Forks the workers and waits until every one of them serves; one that dies later is replaced.
+ *
+ * @throws PkiError with the reason of a worker that cannot serve; then none is left.
+ */
+async function startWorkers(
+  count: number,
+  log: Log,
+  onDeath: () => void,
+): Promise<{ readonly port: number; close(): Promise<void> }> {
+  let state: 'starting' | 'serving' | 'closing' = 'starting';
+  cluster.schedulingPolicy = cluster.SCHED_RR;
+  const forkOne = () =>
+    new Promise<number>((resolve, reject) => {
+      const worker: Worker = cluster.fork();
+      const { pid } = worker.process;
+      worker.once('message', (report: WorkerReport) => {
+        if ('port' in report) {
+          log.info({ worker: worker.id, pid }, 'a worker serves');
+          resolve(report.port);
+        } else reject(new PkiError(report.code, report.message));
+      });
+      worker.once('exit', (code, signal) => {
+        reject(new PkiError('internal', `a worker ended with ${signal ?? `code ${code}`} before it served`));
+        if (state !== 'serving') return;
+        log.error({ worker: worker.id, pid, code, signal }, 'a worker ended; another takes its place');
+        onDeath();
+        setTimeout(replace, WORKER_PAUSE_MS).unref();
+      });
+    });
+  const replace = () => {
+    if (state === 'serving')
+      forkOne().catch((cause: unknown) => log.error({ err: cause }, 'no new worker; it is tried again'));
+  };
+  try {
+    const [port = 0] = await Promise.all(Array.from({ length: count }, forkOne));
+    state = 'serving';
+    return {
+      port,
+      close: async () => {
+        state = 'closing';
+        await new Promise<void>((resolve) => cluster.disconnect(resolve));
+      },
+    };
+  } catch (cause) {
+    state = 'closing';
+    // Those that are still starting would not hear a word; none of them has done anything yet.
+    for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGKILL');
+    throw cause;
+  }
+}
+
+/** In a worker process: serves until the primary disconnects, or is gone. */
 export async function serveAsWorker(config: Config): Promise<void> {
-  const running = await start(config);
-  const port = Number(running.parts[0]?.addresses[0]?.split(':').at(-1));
-  process.send?.({ port });
-  process.once('disconnect', () => {
+  // A terminal or a service manager signals the whole group; the primary alone decides, and lets running requests end.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
+  let running: Running;
+  try {
+    running = await start(config);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    const report: WorkerReport = { code: errorCodeOf(cause), message };
+    process.send?.(report, () => process.exit(1));
+    return;
+  }
+  const end = () => {
     running.close().then(
       () => process.exit(0),
       () => process.exit(1),
     );
-  });
+  };
+  // The primary may have closed meanwhile.
+  if (!process.connected) return end();
+  process.once('disconnect', end);
+  const report: WorkerReport = { port: Number(running.parts[0]?.addresses[0]?.split(':').at(-1)) };
+  process.send?.(report);
 }
 
 // --- the other parts ---------------------------------------------------------------------------------------------

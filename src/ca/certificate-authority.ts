@@ -73,6 +73,8 @@ const INTENT_LIFETIME_MS = 2 * 60 * 1000;
 /** A second clash of 126 random bits means that the random source is broken. */
 const SERIAL_ATTEMPTS_MAX = 3;
 const DAY_MS = 24 * 60 * 60 * 1000;
+/** The last instant that a Date can hold. */
+const DATE_MS_MAX = 8.64e15;
 /** AD CS: thisUpdate lies ten minutes back, for relying parties whose clock is behind. */
 const CRL_BACKDATE_MS = 10 * 60 * 1000;
 
@@ -233,12 +235,22 @@ export class CertificateAuthority {
   }
 
   /**
-   * Gives up the intents of processes that died: all that were reserved before this server started, or, while it runs,
-   * those older than any signature takes. Their serials stay used and go on the CRL, since a signature may exist.
+   * Gives up the intents of processes that died: all that are there when a server starts; while it runs, those older
+   * than any signature takes; or those from before a process is known to have died, once the others had time to sign.
+   * Their serials stay used and go on the CRL, since a signature may exist. A process that lives after all fails to
+   * record what it signs, and its device tries again.
    */
-  async abandonDeadIntents(moment: 'at-start' | 'while-running'): Promise<number> {
+  async abandonDeadIntents(
+    moment: 'at-start' | 'while-running' | { readonly diedAt: Date },
+  ): Promise<number> {
     const at = this.#clock.now();
-    const reservedBefore = moment === 'at-start' ? at : new Date(at.getTime() - INTENT_LIFETIME_MS);
+    const reservedBefore =
+      moment === 'at-start'
+        ? // Also those of a time to come: the clock may have been set back since.
+          new Date(DATE_MS_MAX)
+        : moment === 'while-running'
+          ? new Date(at.getTime() - INTENT_LIFETIME_MS)
+          : moment.diedAt;
     let count = 0;
     for (const issuer of this.#issuers.values()) {
       const serials = await this.#store.abandonIntents({ issuer: issuer.name, reservedBefore, at });
