@@ -1,0 +1,162 @@
+/** The documents that are made from the sources, as texts. */
+import type { Command } from 'commander';
+import type { ConfigKey } from '../src/cli/config-reference.ts';
+import type { ErrorKind, ErrorRow } from '../src/errors.ts';
+import { anchorOf, table } from './markdown.ts';
+import type { Remark } from './remarks.ts';
+
+const HELP_WIDTH = 100;
+const made = (from: string) => `<!-- Made from ${from} by \`npm run docs\`. Do not edit. -->\n`;
+
+const kinds: Readonly<Record<ErrorKind, { readonly title: string; readonly text: string }>> = {
+  malformed: {
+    title: 'Malformed: the bytes break a standard',
+    text: 'The sender is faulty, or something on the way damages messages.',
+  },
+  refused: {
+    title: 'Refused: policy says no',
+    text: 'Nothing is broken. The same request will be refused again until the request or the configuration changes.',
+  },
+  unavailable: {
+    title: 'Unavailable: something that Leafgate depends on does not answer',
+    text: 'Nothing was decided, and never is a certificate given out. The client may try again.',
+  },
+  misconfigured: {
+    title: 'Misconfigured: refuses to start',
+    text: 'Seen by who starts the program, never by a client.',
+  },
+  bug: { title: 'Bug: an invariant of the program broke', text: 'Please report it.' },
+};
+
+/** `docs/errors.md`. */
+export function errorsDocument(rows: Readonly<Record<string, ErrorRow>>): string {
+  const sections = Object.entries(kinds).map(([kind, { title, text }]) => {
+    const codes = Object.entries(rows).filter(([, row]) => row.kind === kind);
+    return `## ${title}\n\n${text}\n\n${codes.map(([code, row]) => errorSection(code, row)).join('\n')}`;
+  });
+  return `${made('`src/errors.ts`')}
+# Errors
+
+Every code that Leafgate can answer with. A client gets the public text; the code, the detail and the reference stand
+in the log and in the audit list (\`leafgate audit list\`). A refused SCEP client that shows its \`failInfoText\` shows
+the reference too: \`leafgate audit list --reference LG-…\` finds the reason.
+
+${sections.join('\n')}`;
+}
+
+function errorSection(code: string, row: ErrorRow): string {
+  return `### \`${code}\`
+
+${row.cause}
+
+- Public text: “${row.text}”
+- Answered as: ${answeredAs(row)}
+- What to do: ${row.mend}
+`;
+}
+
+/** What goes over which wire; the SCEP door answers 503 for everything that is unavailable, whatever the row says. */
+function answeredAs({ kind, http, failInfo }: ErrorRow): string {
+  if (kind === 'misconfigured') return 'exit status 1';
+  return kind === 'unavailable' || failInfo === undefined
+    ? `HTTP ${http}`
+    : `SCEP FAILURE \`${failInfo}\`; HTTP ${http} where no SCEP answer can be made`;
+}
+
+/** `docs/configuration.md`. */
+export function configurationDocument(keys: readonly ConfigKey[]): string {
+  const top = keys.filter(({ key }) => !key.includes('.'));
+  const sections = top.map(({ key, text, required, fallback }) => {
+    const below = keys.filter((other) => other.key.startsWith(`${key}.`));
+    const rows = below.map((row) => [
+      `\`${row.key}\``,
+      row.required ? 'yes' : '',
+      row.fallback === undefined ? '' : `\`${row.fallback}\``,
+      row.text,
+    ]);
+    const note = fallback === undefined ? '' : ` Default: \`${fallback}\`.`;
+    const inside = rows.length === 0 ? '' : `\n${table(['Key', 'Required', 'Default', 'Meaning'], rows)}\n`;
+    return `## \`${key}\`\n\n${text}${note}${required ? ' Required.' : ''}\n${inside}`;
+  });
+  return `${made('the schema in `src/config.ts`')}
+# Configuration
+
+One YAML file, read by every command. It is looked for at \`--config\`, then in the variable \`LEAFGATE_CONFIG\`, then at
+\`leafgate.yaml\` in the working folder. \`leafgate config check\` reads it and says what is wrong;
+\`leafgate config explain\` prints what stands below.
+
+- A file may name one part or several: ${top
+    .filter(({ fallback }) => fallback === undefined)
+    .map(({ key }) => `[\`${key}\`](#${anchorOf(key)})`)
+    .join(', ')}. At least one.
+- “Required” holds inside its object: a part that is absent requires nothing.
+- \`[]\` marks a list.
+- Durations carry a unit: \`500ms\`, \`30s\`, \`10m\`, \`12h\`, \`90d\`.
+- Paths are relative to the folder of the file.
+- Secrets never stand in the file. A secret is a reference: \`file:PATH\` (mode 0600) or \`env:NAME\`.
+- An unknown key is an error that names the nearest known key.
+
+${sections.join('\n')}`;
+}
+
+/** `docs/cli.md`. */
+export function cliDocument(program: Command): string {
+  const sections = commandsBelow(program).map(
+    ({ path, command }) => `## \`${path}\`\n\n\`\`\`text\n${helpOf(command)}\n\`\`\`\n`,
+  );
+  return `${made('the help texts in `src/cli`')}
+# Command line
+
+Errors go to standard error as \`error: …\` with a \`hint: …\`; the exit status is then 1. Listing commands take
+\`--json\`, for machines.
+
+${sections.join('\n')}`;
+}
+
+/** A command and all below it that do something or list what does, by the order of their making. */
+export function commandsBelow(
+  command: Command,
+  path: string = command.name(),
+): { readonly path: string; readonly command: Command }[] {
+  const below = command.commands.flatMap((child) => commandsBelow(child, `${path} ${child.name()}`));
+  return [{ path, command }, ...below];
+}
+
+function helpOf(command: Command): string {
+  const help = command.createHelp();
+  // A fixed width, or the document would depend on the terminal that it was made in.
+  help.prepareContext({ helpWidth: HELP_WIDTH, outputHasColors: false });
+  return help.formatHelp(command, help).trimEnd();
+}
+
+/** `docs/conformance.md`. */
+export function conformanceDocument(remarks: readonly Remark[]): string {
+  const rowsOf = (kind: Remark['kind']) =>
+    remarks
+      .filter((remark) => remark.kind === kind)
+      .toSorted((a, b) => compare(a.about, b.about) || compare(a.file, b.file))
+      .map(({ about, text, file, declaration }) => [
+        about,
+        text,
+        `${declaration === undefined ? '' : `\`${declaration}\` in `}[${file}](../${file})`,
+      ]);
+  return `${made('the comments `DEVIATION` and `QUIRK` in `src`')}
+# Conformance
+
+Where Leafgate departs from a standard on purpose, and which clients it makes room for. Each row is a comment beside the
+code that does it.
+
+## Deviations
+
+${table(['Standard', 'What is done', 'Where'], rowsOf('DEVIATION'))}
+
+## Quirks that are served
+
+${table(['Who', 'What they do, and what is done about it', 'Where'], rowsOf('QUIRK'))}
+`;
+}
+
+/** By code unit: the same on every system, whatever its language. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
