@@ -66,7 +66,9 @@ export async function deviceNamed(tenant: Tenant, name: string): Promise<Device>
   try {
     return await openDevice(folder);
   } catch {
-    const { token } = await asMdmAdministrator(tenant, (mdm) => mdm.createEnrolmentToken({ lifetimeMs: 600_000 }));
+    const { token } = await asMdmAdministrator(tenant, (mdm) =>
+      mdm.createEnrolmentToken({ lifetimeMs: 600_000 }),
+    );
     return await joinDevice({
       folder,
       mdmUrl: tenant.urls.mdm,

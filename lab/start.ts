@@ -18,7 +18,8 @@ export interface Lab {
 /** Makes or finds the tenant, starts its parts, enrols the first device, and tells how. */
 export async function bringUp(folder: string, ports: 'preferred' | 'any'): Promise<Lab> {
   const start = performance.now();
-  const say = (text: string) => console.log(`  ${text} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
+  const say = (text: string) =>
+    console.log(`  ${text} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
   heading('Leafgate lab – NOT TRUSTED, for trying out only');
   const tenant = await openTenant(folder, { ports, progress: say });
   const running = await startTenant(tenant);
@@ -34,7 +35,9 @@ export async function bringUp(folder: string, ports: 'preferred' | 'any'): Promi
     } else {
       heading('The first device has its certificate already');
       for (const { certificate, notAfter } of await device.identities()) {
-        console.log(`  serial number ${certificate.serialNumber}, valid until ${notAfter.toISOString().slice(0, 10)}`);
+        console.log(
+          `  serial number ${certificate.serialNumber}, valid until ${notAfter.toISOString().slice(0, 10)}`,
+        );
       }
     }
     return { tenant, running };

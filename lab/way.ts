@@ -47,7 +47,16 @@ export async function tellWay(
   const msOf = (step: DeviceStep['step']) => steps.find((one) => one.step === step)?.durationMs;
   const worked = await workedLine(tenant, transactionID);
   const [row] = await leafgateJson<CertificateRow[]>(
-    ...['ca', 'list', '--config', tenant.configs.server, '--limit', '1', '--device', commonNameOf(certificate.subject) ?? ''],
+    ...[
+      'ca',
+      'list',
+      '--config',
+      tenant.configs.server,
+      '--limit',
+      '1',
+      '--device',
+      commonNameOf(certificate.subject) ?? '',
+    ],
   );
   const [notification] = await asMdmAdministrator(tenant, async (mdm) => mdm.notifications());
   const stations: Station[] = [

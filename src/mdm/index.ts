@@ -24,6 +24,7 @@ export {
   type FailureNotification,
   type IssuanceState,
   issuanceStates,
+  MdmStore,
   type NotificationRecord,
   type ProfileRecord,
   type ProfileState,
@@ -38,4 +39,3 @@ export {
   type TrustedCertificateProfile,
 } from './profiles.ts';
 export { type ResultCode, resultCodes } from './result-codes.ts';
-export { MdmStore } from './mdm-store.ts';

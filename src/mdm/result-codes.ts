@@ -24,7 +24,7 @@ export const resultCodes = {
   ChallengeInvalidTimestamp: 'the challenge was made in the future, or lives longer than challenges do',
   ChallengeExpired: 'more than 60 minutes have passed',
   BadCertificateRequestIdInChallenge:
-    'the certificate request id is not one that was given out for this device and profile; in a notification: validateRequest has not accepted this very request',
+    'the certificate request id is not one that was given out for this device and profile, or the request names another device of this tenant; in a notification: validateRequest has not accepted this very request',
   BadDeviceIdInChallenge: 'the device is unknown, retired or wiped',
   BadUserIdInChallenge: 'the device belongs to another user, or to none, by now',
   ScepProfileNoLongerTargetedToTheClient: 'the profile was deleted, or no longer targets the device',

@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Certificate } from '../codec/index.ts';
 import {
   type CertificationRequest,
+  commonNameOf,
   extKeyUsageOf,
   type GeneralName,
   generalNamesToString,
@@ -85,6 +86,7 @@ export async function validateRequest(
     ...timestampFaults(payload, parts.clock.now()),
     ...recordFaults(parts.store, payload),
     ...targetFaults(parts.store, payload),
+    ...foreignFaults(parts.store, csr, payload),
     ...requestFaults(csr, payload),
   ];
   const at = parts.clock.now();
@@ -288,6 +290,13 @@ function targetFaults(store: MdmStore, payload: ChallengePayload): ResultCode[] 
     faults.push('ScepProfileNoLongerTargetedToTheClient');
   }
   return faults;
+}
+
+/** Another device's challenge: the request names a device of this tenant, and not the one that the challenge is for. */
+function foreignFaults(store: MdmStore, csr: CertificationRequest, payload: ChallengePayload): ResultCode[] {
+  const named = commonNameOf(csr.subject);
+  if (named === undefined || named === payload.deviceId) return [];
+  return store.device(named) === undefined ? [] : ['BadCertificateRequestIdInChallenge'];
 }
 
 /**
