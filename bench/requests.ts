@@ -24,12 +24,12 @@ const DAY_MS = 86_400_000;
 
 /**
  * Builds requests, each with its own CSR, subject, subjectAltName, content key, nonce, transaction and signatures:
- * RSA-2048, SHA-256, AES-128, as a current client does.
+ * RSA-2048, SHA-256, AES-128, as a current client does. `challenges`: one for all, or one for each.
  */
 export async function prepareRequests(
   count: number,
   recipient: Certificate,
-  challengePassword: string,
+  challenges: string | readonly string[],
 ): Promise<PreparedRequest[]> {
   const clients = await Promise.all(
     Array.from({ length: KEYS }, async () => {
@@ -60,7 +60,7 @@ export async function prepareRequests(
       {
         subject,
         spki: key.spki,
-        challengePassword,
+        challengePassword: typeof challenges === 'string' ? challenges : (challenges[i] ?? ''),
         extensions: [
           subjectAltNameExtension([{ type: 'dNSName', value: `${commonName}.load.test` }], subject),
         ],

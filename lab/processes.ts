@@ -1,10 +1,16 @@
 /** The parts of a tenant as processes of their own, as they would run on hosts of their own. */
 import { type ChildProcess, fork } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PkiError } from '../src/errors.ts';
 import type { Tenant } from './tenant.ts';
+
+/** How a process ended: with an exit status, or by a signal. */
+export interface PartEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
 
 /** A running part. */
 export interface PartProcess {
@@ -12,7 +18,7 @@ export interface PartProcess {
   readonly pid: number;
   readonly logFile: string;
   /** Resolves when the process has ended, however. */
-  readonly ended: Promise<void>;
+  readonly ended: Promise<PartEnd>;
   /** Asks it to end, and waits. */
   stop(): Promise<void>;
   /** Ends it as a power cut would. */
@@ -30,13 +36,29 @@ const STOP_MS_MAX = 15_000;
  * @throws PkiError `internal` with the end of its log if it ends or hangs before.
  */
 export async function startPart(name: string, config: string, folder: string): Promise<PartProcess> {
+  const part = launchPart(name, config, folder);
+  await part.ready;
+  return part;
+}
+
+/** The same without waiting: `ready` resolves when it serves, or rejects as `startPart` throws. */
+export function launchPart(
+  name: string,
+  config: string,
+  folder: string,
+): PartProcess & { readonly ready: Promise<void> } {
   const logs = join(folder, 'logs');
   mkdirSync(logs, { recursive: true, mode: 0o700 });
   const logFile = join(logs, `${name}.log`);
   const log = openSync(logFile, 'a', 0o600);
   const child = fork(program, ['serve', '--config', config], { stdio: ['ignore', log, log, 'ipc'] });
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  await untilReady(child, name, logFile);
+  closeSync(log);
+  const ended = new Promise<PartEnd>((resolve) =>
+    child.once('exit', (code, signal) => resolve({ code, signal })),
+  );
+  const ready = untilReady(child, name, logFile);
+  // Whoever ends it before it is ready need not handle the rejection.
+  ready.catch(() => {});
   const stop = async (signal: 'SIGTERM' | 'SIGKILL') => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill(signal);
@@ -49,6 +71,7 @@ export async function startPart(name: string, config: string, folder: string): P
     pid: child.pid ?? 0,
     logFile,
     ended,
+    ready,
     stop: () => stop('SIGTERM'),
     kill: () => stop('SIGKILL'),
   };

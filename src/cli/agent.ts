@@ -32,7 +32,10 @@ export function addAgent(program: Command): void {
     .option('--name <name>', 'device name', hostname())
     .option('--serial <number>', 'serial number', 'none')
     .addOption(new Option('--platform <platform>', 'what it is').choices(platforms).default('linux'))
-    .option('--ca <file>', 'PEM of the root that the MDM’s certificate leads to; those of the system if absent')
+    .option(
+      '--ca <file>',
+      'PEM of the root that the MDM’s certificate leads to; those of the system if absent',
+    )
     .action(
       async (
         options: FolderOptions & {
@@ -73,7 +76,11 @@ export function addAgent(program: Command): void {
       if (!(options.minutes > 0)) throw new PkiError('config_invalid', '--minutes: a positive number');
       const stop = new AbortController();
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
-      await runDevice(options.folder, { intervalMs: options.minutes * 60_000, signal: stop.signal, onSync: report });
+      await runDevice(options.folder, {
+        intervalMs: options.minutes * 60_000,
+        signal: stop.signal,
+        onSync: report,
+      });
     });
   agent
     .command('certs')
@@ -92,7 +99,13 @@ export function addAgent(program: Command): void {
         chain: chain.length,
         keyPath,
       }));
-      const columns = { subject: 'Issued to', issuer: 'Issued by', notAfter: 'Expires', thumbprint: 'Thumbprint', chain: 'Chain' };
+      const columns = {
+        subject: 'Issued to',
+        issuer: 'Issued by',
+        notAfter: 'Expires',
+        thumbprint: 'Thumbprint',
+        chain: 'Chain',
+      };
       printRows(rows, columns, options);
     });
   agent
@@ -116,7 +129,11 @@ export function addAgent(program: Command): void {
 function report(result: SyncResult): void {
   if (result.outcome !== 'completed') {
     process.exitCode = 1;
-    console.log(result.outcome === 'busy' ? 'another process works on this device' : `${result.outcome}: ${result.detail}`);
+    console.log(
+      result.outcome === 'busy'
+        ? 'another process works on this device'
+        : `${result.outcome}: ${result.detail}`,
+    );
     return;
   }
   for (const profile of result.profiles) {

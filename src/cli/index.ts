@@ -16,7 +16,8 @@ export function buildProgram(): Command {
     .description('A certificate from your own CA on every managed device, without NDES.')
     .version('0.1.0')
     .showHelpAfterError();
-  for (const add of [addServe, addConfig, addCa, addAudit, addChallenge, addMdm, addAgent, addLab]) add(program);
+  for (const add of [addServe, addConfig, addCa, addAudit, addChallenge, addMdm, addAgent, addLab])
+    add(program);
   return program;
 }
 

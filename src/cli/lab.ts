@@ -3,7 +3,9 @@ import type { Command } from 'commander';
 
 /** Adds the commands. */
 export function addLab(program: Command): void {
-  const lab = program.command('lab').description('a whole tenant on this machine, to try everything (never for production)');
+  const lab = program
+    .command('lab')
+    .description('a whole tenant on this machine, to try everything (never for production)');
   lab
     .command('start')
     .description('bring the tenant up, enrol a first device, and stay up until Ctrl-C')

@@ -30,7 +30,9 @@ const stateColumns = {
 
 /** Adds the commands. */
 export function addMdm(program: Command): void {
-  const mdm = program.command('mdm').description('devices, enrolment tokens and profiles of the built-in MDM');
+  const mdm = program
+    .command('mdm')
+    .description('devices, enrolment tokens and profiles of the built-in MDM');
   mdm
     .command('token')
     .description('make an enrolment token; it is shown once')

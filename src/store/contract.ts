@@ -147,7 +147,7 @@ export interface CaStore extends AuditStore {
    * `taken`: the serial is; choose another. `claimed`: another enrolment holds the replayKey; read it and compare.
    *
    * @throws PkiError `enrolment_busy` if the request already has a certificate or a live intent; `internal` if the
-   *   serial is not lower-case hexadecimal of 1 to 20 octets.
+   *   serial is not lower-case hexadecimal of 1 to 20 octets, or the claim's requestID has another claim already.
    */
   reserveSerial(
     intent: CertificateIntent,

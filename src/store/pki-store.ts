@@ -446,10 +446,10 @@ class SqlitePkiStore implements PkiStore {
   }
 
   #insertEnrolment(enrolment: AcceptedEnrolment): void {
-    this.#file.run(
+    const inserted = this.#file.run(
       `INSERT INTO enrolment (requestID, endpoint, replayKey, transactionID, publicKeyHash, requestHash, device,
          acceptedAt)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
       enrolment.requestID,
       enrolment.endpoint,
       enrolment.replayKey,
@@ -459,6 +459,10 @@ class SqlitePkiStore implements PkiStore {
       enrolment.device,
       enrolment.acceptedAt.getTime(),
     );
+    // Thrown inside, because the certificate's row must not stay.
+    if (inserted === 0) {
+      throw new PkiError('internal', `request ID ${enrolment.requestID} was used for two enrolments`);
+    }
   }
 
   async recordNotified(requestID: string, at: Date): Promise<void> {

@@ -55,7 +55,7 @@ export class SqliteFile {
   static open(path: string, migrations: readonly Migration[]): SqliteFile {
     let db: DatabaseSync | undefined;
     try {
-      createFile(path);
+      createDatabaseFile(path);
       db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
       const mode = db.prepare('PRAGMA journal_mode = WAL').get() as { journal_mode: string };
       if (mode.journal_mode !== 'wal') throw new Error('its file system does not allow write-ahead logging');
@@ -126,8 +126,8 @@ export class SqliteFile {
    *
    * Work that throws makes its whole group run again one by one, an fsync each: answer what is expected as a value.
    *
-   * @throws whatever `work` throws if that is a PkiError (its own writes are then undone, the group's others are not);
-   *   PkiError `store_unavailable` for everything else, for a commit that fails, and after `close`.
+   * @throws whatever `work` throws (its own writes are then undone, the group's others are not), where what SQLite throws
+   *   is PkiError `store_unavailable`; the same for a commit that fails, and after `close`.
    */
   commit<T>(work: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -201,8 +201,11 @@ export class SqliteFile {
   }
 }
 
-/** Makes the file, so that it and the WAL beside it (which takes over its mode) are the owner's alone. */
-function createFile(path: string): void {
+/**
+ * Makes the file unless it is there, so that it and the WAL beside it (which takes over its mode) are the owner's
+ * alone. The folder is made too.
+ */
+export function createDatabaseFile(path: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   try {
     // Only a new file is opened here: closing any descriptor of an open database drops SQLite's locks on it.
@@ -240,8 +243,10 @@ function migrate(db: DatabaseSync, path: string, migrations: readonly Migration[
   }
 }
 
-function failed(what: 'read' | 'write', cause: unknown): PkiError {
-  if (cause instanceof PkiError) return cause;
+/** What SQLite says about the world becomes a PkiError; a PkiError, and a mistake of our own, stay what they are. */
+function failed(what: 'read' | 'write', cause: unknown): unknown {
+  const code = (cause as { readonly code?: unknown } | undefined)?.code;
+  if (code !== 'ERR_SQLITE_ERROR' && code !== 'ERR_INVALID_STATE') return cause;
   return new PkiError('store_unavailable', `a ${what} of the database failed: ${messageOf(cause)}`, {
     cause,
   });
