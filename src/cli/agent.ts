@@ -29,7 +29,7 @@ export function addAgent(program: Command): void {
     .requiredOption('--mdm <url>', 'https://host:port')
     .requiredOption('--token <token>', 'enrolment token')
     .option(...folderOption)
-    .option('--name <name>', 'device name', hostname())
+    .addOption(new Option('--name <name>', 'device name').default(hostname(), 'the name of this computer'))
     .option('--serial <number>', 'serial number', 'none')
     .addOption(new Option('--platform <platform>', 'what it is').choices(platforms).default('linux'))
     .option(
