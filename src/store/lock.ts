@@ -1,10 +1,7 @@
 /** One server a data folder. */
 import { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../errors.ts';
-import { createDatabaseFile } from './sqlite.ts';
-
-/** Primary result code of SQLite when another connection holds the lock. */
-const SQLITE_BUSY = 5;
+import { createDatabaseFile, isBusy } from './sqlite.ts';
 
 /**
  * Takes the lock of a data folder for as long as the process lives, by an exclusive transaction on a file of its own:
@@ -20,7 +17,7 @@ export function lockDataFolder(path: string): { release(): void } {
     db.exec('BEGIN EXCLUSIVE');
   } catch (cause) {
     db?.close();
-    if ((cause as { readonly errcode?: number }).errcode !== SQLITE_BUSY) {
+    if (!isBusy(cause)) {
       throw new PkiError('store_unavailable', `the lock file ${path} cannot be used`, { cause });
     }
     throw new PkiError('store_locked', `another server is running on this data folder (${path} is locked)`, {

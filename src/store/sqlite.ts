@@ -20,6 +20,15 @@ const BUSY_TIMEOUT_MS = 10_000;
  */
 const GROUP_COMMIT_WINDOW_MS = 2;
 
+/**
+ * How long a group steps back when another process is committing. About as long as a commit, and shorter than the pause
+ * that the other makes before its next.
+ */
+const BUSY_RETRY_MS = 1;
+
+/** Primary result code of SQLite when another connection holds the lock. */
+const SQLITE_BUSY = 5;
+
 interface PendingWork {
   readonly work: () => unknown;
   readonly resolve: (value: unknown) => void;
@@ -32,13 +41,15 @@ interface PendingWork {
  * Promise: when `commit(work)` resolves, what `work` wrote survives a crash of the process and of the machine.
  * All work of one window is one transaction. Work must be synchronous, must not depend on having run only once (it is
  * run again on its own if another member of its group throws), and must write through the statements of this object.
- * Several processes may open the same file; their commits take turns.
+ * Several processes may open the same file; their commits take turns, and none stops the others' other work.
  */
 export class SqliteFile {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #pending: PendingWork[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** Since when (`performance.now()`) the pending work has been waiting for another process. */
+  #waitingSince: number | undefined;
   #closed = false;
 
   private constructor(db: DatabaseSync) {
@@ -68,7 +79,7 @@ export class SqliteFile {
       // 8 MiB for pages that are about to be written. More is dearer: each commit walks a table of that many pages.
       db.exec('PRAGMA cache_size = -8192');
       // The WAL is folded back every 16 MiB or so; FULL syncs it at each commit all the same.
-      db.exec('PRAGMA wal_autocheckpoint = 4000');
+      db.exec('PRAGMA wal_autocheckpoint = 2000');
       migrate(db, path, migrations);
     } catch (cause) {
       db?.close();
@@ -136,7 +147,7 @@ export class SqliteFile {
         return;
       }
       this.#pending.push({ work, resolve: resolve as (value: unknown) => void, reject });
-      this.#timer ??= setTimeout(() => this.#flush(), GROUP_COMMIT_WINDOW_MS);
+      this.#timer ??= setTimeout(() => this.#flushWhenFree(), GROUP_COMMIT_WINDOW_MS);
     });
   }
 
@@ -145,16 +156,51 @@ export class SqliteFile {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#flush();
+    if (this.#pending.length > 0) this.#settle(this.#takePending());
     this.#statements.clear();
     this.#db.close();
   }
 
-  #flush(): void {
+  /** Commits what is pending, now or when another process has done its commit. */
+  #flushWhenFree(): void {
     this.#timer = undefined;
+    if (this.#beginIfFree()) {
+      this.#waitingSince = undefined;
+      this.#settle(this.#takePending());
+      return;
+    }
+    this.#waitingSince ??= performance.now();
+    if (performance.now() - this.#waitingSince < BUSY_TIMEOUT_MS) {
+      this.#timer = setTimeout(() => this.#flushWhenFree(), BUSY_RETRY_MS);
+      return;
+    }
+    this.#waitingSince = undefined;
+    this.#refuse(this.#takePending(), new PkiError('store_unavailable', 'the database stayed locked'));
+  }
+
+  #takePending(): readonly PendingWork[] {
     const group = this.#pending;
     this.#pending = [];
-    if (group.length > 0) this.#settle(group);
+    return group;
+  }
+
+  #refuse(group: readonly PendingWork[], reason: unknown): void {
+    for (const pending of group) pending.reject(reason);
+  }
+
+  /**
+   * Begins the transaction unless another process is in one; then it is `false`. Any other failure shows when `#transact`
+   * begins. SQLite's own waiting is out of the question here: it stops this thread, for up to 100 ms a turn.
+   */
+  #beginIfFree(): boolean {
+    try {
+      this.#db.exec('PRAGMA busy_timeout = 0; BEGIN IMMEDIATE');
+      return true;
+    } catch (cause) {
+      return !isBusy(cause);
+    } finally {
+      this.#db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+    }
   }
 
   #settle(group: readonly PendingWork[]): void {
@@ -174,7 +220,7 @@ export class SqliteFile {
   ): { readonly pending: PendingWork; readonly cause: unknown } | undefined {
     const results: unknown[] = [];
     try {
-      this.#db.exec('BEGIN IMMEDIATE');
+      if (!this.#db.isTransaction) this.#db.exec('BEGIN IMMEDIATE');
       for (const pending of group) {
         try {
           results.push(pending.work());
@@ -187,7 +233,7 @@ export class SqliteFile {
     } catch (cause) {
       // The file itself is locked, full or broken: all would fare alike, so none is tried again.
       this.#rollback();
-      for (const pending of group) pending.reject(failed('write', cause));
+      this.#refuse(group, failed('write', cause));
       return undefined;
     }
     group.forEach((pending, index) => {
@@ -241,6 +287,12 @@ function migrate(db: DatabaseSync, path: string, migrations: readonly Migration[
     if (db.isTransaction) db.exec('ROLLBACK');
     throw cause;
   }
+}
+
+/** Whether SQLite found the file locked by another connection. */
+export function isBusy(cause: unknown): boolean {
+  const { errcode } = cause as { readonly errcode?: number };
+  return errcode !== undefined && (errcode & 0xff) === SQLITE_BUSY;
 }
 
 /** What SQLite says about the world becomes a PkiError; a PkiError, and a mistake of our own, stay what they are. */

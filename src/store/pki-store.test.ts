@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { test } from 'node:test';
+import { storeContract } from '../../test/store-contract.ts';
+import { auditOf } from '../../test/support/store-fixture.ts';
+import { openPkiStore } from './pki-store.ts';
+
+storeContract('SQLite', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'leafgate-store-'));
+  const path = join(folder, 'data', 'pki.db');
+  let current = openPkiStore(path);
+  return {
+    store: current,
+    elsewhere: { module: new URL('./index.ts', import.meta.url).href, open: 'openPkiStore', argument: path },
+    reopen: async () => {
+      current.close();
+      current = openPkiStore(path);
+      return current;
+    },
+    close: async () => {
+      current.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+});
+
+test('the audit log cannot be changed, not even by who holds the file', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'leafgate-store-'));
+  const path = join(folder, 'pki.db');
+  const store = openPkiStore(path);
+  try {
+    await store.appendAudit(auditOf());
+    const db = new DatabaseSync(path);
+    for (const sql of ['DELETE FROM audit_entry', "UPDATE audit_entry SET text = ''"]) {
+      assert.throws(() => db.exec(sql), /append-only/);
+    }
+    db.close();
+    assert.equal(store.auditEntries({ limit: 10 }).length, 1);
+  } finally {
+    store.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
