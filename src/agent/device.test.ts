@@ -540,11 +540,16 @@ test('a check-in that was aborted before it began touches nothing', () =>
 // --- an MDM that is faulty or newer ----------------------------------------------------------------------------------------
 
 /** Answers every check-in with this. */
-async function withFaultyMdm(answer: unknown, run: (device: Device) => Promise<void>): Promise<void> {
+async function withFaultyMdm(
+  answer: unknown,
+  run: (device: Device) => Promise<void>,
+  onReport: () => void = () => {},
+): Promise<void> {
   await withTenant(async ({ join, folder }) => {
     await (await join()).sync();
     const server = createServer((request, response) => {
       request.resume();
+      if (request.url === '/report') onReport();
       response.writeHead(request.url === '/report' ? 204 : 200, { 'content-type': 'application/json' });
       response.end(request.url === '/report' ? undefined : JSON.stringify(answer));
     });
@@ -625,6 +630,28 @@ for (const [name, profile, detail] of [
       },
     ));
 }
+
+test('a crash while it reports loses no report', async () => {
+  const crash = new AbortController();
+  const reports = ['device-certificate', 'intermediate', 'root'];
+  let taken = 0;
+  await withFaultyMdm(
+    { state: 'enrolled', profiles: [] },
+    async (device) => {
+      await assert.rejects(device.sync({ signal: crash.signal }), /the process died/);
+      const unsent = (await device.folder.reports()).map(({ profileId }) => profileId);
+      assert.deepEqual(unsent.sort(), reports);
+      taken = 0;
+      assert.equal((await device.sync()).outcome, 'completed');
+      assert.equal(taken, reports.length);
+      assert.deepEqual(await device.folder.reports(), []);
+    },
+    () => {
+      taken += 1;
+      if (!crash.signal.aborted) crash.abort(new Error('the process died'));
+    },
+  );
+});
 
 test('what is not understood does not keep the rest from being done', () =>
   withFaultyMdm(

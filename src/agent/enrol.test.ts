@@ -433,6 +433,16 @@ for (const { name, answer, hResult, issuanceState, message } of answers) {
     }));
 }
 
+test('to be served by GetCACert does not make a device’s certificate a signer', () =>
+  withBench(async (bench) => {
+    const { behaviour } = bench.server;
+    behaviour.served = [...behaviour.served, otherDevice.certificate];
+    behaviour.pkiOperation = () => ({ answer: 'signed by', signer: otherDevice });
+    const result = failed(await bench.enrol());
+    assert.equal(result.hResult, hResults.TRUST_E_CERT_SIGNATURE.value);
+    await assertNothingLeft(bench);
+  }));
+
 test('an answer to another transaction is refused', () =>
   withBench(async (bench) => {
     const { behaviour } = bench.server;
