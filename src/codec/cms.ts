@@ -57,7 +57,7 @@ export interface SignerInfo {
   /** As it came: it may be one that is refused when the signature is checked. */
   readonly digestAlgorithm: AlgorithmIdentifier;
   readonly signatureAlgorithm: AlgorithmIdentifier;
-  /** The signed attributes; absent if the signature is directly over the content. */
+  /** The signed attributes; without them the signature is over the content itself, and is not taken. */
   readonly signedAttrs?: {
     /** As they came, with the tag of SET OF that the signature covers (§5.4). */
     readonly toBeSigned: Uint8Array;
@@ -225,6 +225,9 @@ export function signedAttributeOf(signerInfo: SignerInfo, identifier: string): U
  * Whether the signer's signature is good (§5.6): the digest of the content stands in the signed attributes, and the
  * certificate's key signed them. Whether the certificate is to be trusted is not asked here.
  *
+ * DEVIATION RFC 5652 §5.3: a signature without signed attributes is not taken. Whoever has signed attributes could pass
+ * their octets off as content that was signed so; and every SCEP message has them (RFC 8894 §3.2.1).
+ *
  * @throws PkiError `algorithm_unsupported`, `cms_malformed`.
  */
 export function verifySigner(
@@ -234,20 +237,15 @@ export function verifySigner(
 ): boolean {
   const digestAlgorithm = digestOf(signerInfo.digestAlgorithm);
   const algorithm = signerAlgorithmOf(signerInfo.signatureAlgorithm, digestAlgorithm);
-  const key = publicKeyOf(certificate.spki);
-  const content = signedData.content ?? Uint8Array.of();
-  if (signerInfo.signedAttrs === undefined) {
-    // §5.3: attributes are a MUST unless the content is plain data.
-    if (signedData.contentType !== oid.data) return false;
-    return verifySignature(algorithm, key, content, signerInfo.signature);
-  }
+  if (signerInfo.signedAttrs === undefined) return false;
   // §11.1, §11.2: both attributes MUST be there and agree with the content.
   const contentType = signedAttributeOf(signerInfo, oid.contentType);
   const messageDigest = signedAttributeOf(signerInfo, oid.messageDigest);
   if (contentType === undefined || messageDigest === undefined) return false;
   if (!sameOctets(contentType, objectIdentifier(signedData.contentType))) return false;
-  const digest = hash(digestAlgorithm.name, content, 'buffer');
+  const digest = hash(digestAlgorithm.name, signedData.content ?? Uint8Array.of(), 'buffer');
   if (!sameOctets(messageDigest, octetString(digest))) return false;
+  const key = publicKeyOf(certificate.spki);
   return verifySignature(algorithm, key, signerInfo.signedAttrs.toBeSigned, signerInfo.signature);
 }
 
