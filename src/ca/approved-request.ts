@@ -29,20 +29,24 @@ export interface Approval {
   readonly claim?: AcceptedEnrolment;
 }
 
+/** Known to this file alone: `private` binds the compiler, this binds the runtime. */
+const minting = Symbol('minting');
+
 /**
- * An approval that was minted, and by nobody but the RA: the constructor is private, the brand cannot be forged, and
- * the import rules let only `ra` reach `mint`.
+ * An approval that was minted, and by nobody but the RA: nothing but `mint` can construct one, the brand cannot be
+ * forged, and the import rules let only `ra` reach `mint`.
  */
 export class ApprovedRequest {
   readonly #approval: Approval;
 
-  private constructor(approval: Approval) {
+  private constructor(approval: Approval, by: symbol) {
+    if (by !== minting) throw new TypeError('an ApprovedRequest is minted by the RA');
     this.#approval = Object.freeze({ ...approval });
   }
 
   /** Says yes. To be called at the one decision point of the RA. */
   static mint(approval: Approval): ApprovedRequest {
-    return new ApprovedRequest(approval);
+    return new ApprovedRequest(approval, minting);
   }
 
   /**

@@ -14,10 +14,12 @@ import {
   extKeyUsageExtension,
   generalNamesToString,
   hex,
+  type KeyUsage,
   keyIdentifier,
   keyUsageExtension,
   nameToString,
   parseCertificate,
+  parsePublicKeyInfo,
   type SignatureAlgorithmName,
   subjectAltNameExtension,
   subjectKeyIdentifierExtension,
@@ -123,7 +125,8 @@ export class CertificateAuthority {
    * Answers `undefined`, and has done nothing, if another request holds the claim.
    *
    * @throws PkiError `template_denied`, `csr_signature`, `key_*`, `eku_mismatch`, `key_usage_mismatch`, `san_mismatch`,
-   *   `lint_failed`, `key_unavailable`, `store_unavailable`, or `enrolment_busy` if the request has a certificate.
+   *   `san_missing`, `subject_missing`, `lint_failed`, `key_unavailable`, `store_unavailable`, or `enrolment_busy` if
+   *   the request has a certificate.
    */
   async issue(request: ApprovedRequest): Promise<Certificate | undefined> {
     const approval = ApprovedRequest.open(request);
@@ -131,19 +134,14 @@ export class CertificateAuthority {
     const template = this.template(approval.template);
     // Step 1: check again what the RA should have checked.
     check(approval, template);
-    // Step 2: choose a serial, reserve it, and write down what is about to be signed: whatever happens to this process
-    // from here on, there is a record of it (RFC 5280 §4.1.2.2: a serial is used once).
+    // Steps 2 and 3: choose a serial and lint what is about to be signed; then reserve the serial and write all of it
+    // down: whatever happens to this process from here on, there is a record of it (RFC 5280 §4.1.2.2: a serial is used
+    // once). What does not pass the lint leaves no trace: a device that asks for the impossible must not fill the CRL.
     const intent = await this.#reserve(approval, issuer, template);
     if (intent === undefined) return undefined;
     const { serialNumber, tbsCertificate } = intent;
-    // Step 3: lint.
-    const algorithm = issuer.signatureAlgorithm;
-    lintBeforeSigning(
-      tbsCertificate,
-      (tbs) => buildSigned(tbs, algorithm, Uint8Array.of(0)),
-      issuer.certificate,
-    );
     // Step 4: sign.
+    const algorithm = issuer.signatureAlgorithm;
     const signature = await issuer.key.sign(algorithm, tbsCertificate);
     const certificate = buildSigned(tbsCertificate, algorithm, signature);
     // Step 5: record, before anybody gets to see it.
@@ -177,6 +175,11 @@ export class CertificateAuthority {
         spki: approval.csr.spki,
         extensions,
       });
+      lintBeforeSigning(
+        tbsCertificate,
+        (tbs) => buildSigned(tbs, issuer.signatureAlgorithm, Uint8Array.of(0)),
+        issuer.certificate,
+      );
       const intent: CertificateIntent = {
         requestID: approval.requestID,
         issuer: issuer.name,
@@ -284,7 +287,8 @@ export class CertificateAuthority {
         issuer: issuer.certificate.subject,
         thisUpdate,
         nextUpdate,
-        revoked: this.#store.revokedEntries(issuer.name, now).map((entry) => ({
+        // RFC 5280 §3.3: an entry stays until one CRL issued after the certificate's end has listed it.
+        revoked: this.#store.revokedEntries(issuer.name, latest?.thisUpdate ?? now).map((entry) => ({
           serialNumber: entry.serialNumber,
           revocationDate: entry.revokedAt,
           reason: entry.reason,
@@ -328,9 +332,19 @@ function check(approval: Approval, template: CertificateTemplate): void {
   if (approval.subjectAltName.some((name) => !types.includes(name.type))) {
     throw new PkiError('san_mismatch', 'a kind of subjectAltName beyond the template was approved');
   }
+  if (template.subject === 'required' && approval.subject.rdns.length === 0) {
+    throw new PkiError('subject_missing', 'no subject was approved, and the template wants one');
+  }
+  if (template.subjectAltName === 'required' && approval.subjectAltName.length === 0) {
+    throw new PkiError('san_missing', 'no subjectAltName was approved, and the template wants one');
+  }
 }
 
-/** Back-dated as the template says, but neither before the issuer began nor beyond its end. */
+/**
+ * Back-dated as the template says, but neither before the issuer began nor beyond its end.
+ *
+ * @throws PkiError `lint_failed` if the issuer has ended.
+ */
 function validityOf(
   template: CertificateTemplate,
   issuer: Issuer,
@@ -341,6 +355,8 @@ function validityOf(
     now.getTime() + template.validityDays * DAY_MS,
     issuer.certificate.notAfter.getTime(),
   );
+  if (until <= now.getTime())
+    throw new PkiError('lint_failed', `the certificate of CA “${issuer.name}” has ended; renew it`);
   const toSecond = (ms: number) => new Date(Math.floor(ms / 1000) * 1000);
   return { notBefore: toSecond(from), notAfter: toSecond(until) };
 }
@@ -348,7 +364,7 @@ function validityOf(
 function extensionsOf(approval: Approval, issuer: Issuer, template: CertificateTemplate): Extension[] {
   return [
     endEntityBasicConstraintsExtension(),
-    keyUsageExtension(approval.keyUsage ?? template.keyUsage),
+    keyUsageExtension(keyUsageFor(approval.csr.spki, approval.keyUsage ?? template.keyUsage)),
     extKeyUsageExtension(approval.extKeyUsage ?? template.extKeyUsage),
     ...(approval.subjectAltName.length === 0
       ? []
@@ -358,6 +374,12 @@ function extensionsOf(approval: Approval, issuer: Issuer, template: CertificateT
     crlDistributionPointsExtension(issuer.crlUrls),
     ...(issuer.caIssuersUrls.length === 0 ? [] : [authorityInfoAccessExtension(issuer.caIssuersUrls)]),
   ];
+}
+
+/** RFC 8813 §3: a key on an elliptic curve enciphers nothing, so these bits MUST NOT stand beside it. */
+function keyUsageFor(spki: Uint8Array, bits: readonly KeyUsage[]): readonly KeyUsage[] {
+  if (parsePublicKeyInfo(spki).type !== 'ec') return bits;
+  return bits.filter((bit) => bit !== 'keyEncipherment' && bit !== 'dataEncipherment');
 }
 
 function keyIdentifierOf(issuer: Issuer): Uint8Array {

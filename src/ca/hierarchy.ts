@@ -14,6 +14,7 @@ import {
   keyUsageExtension,
   keyUsageOf,
   type Name,
+  nameToString,
   parseCertificate,
   parsePublicKeyInfo,
   type SignatureAlgorithmName,
@@ -140,11 +141,10 @@ export function assertIssuing(certificate: Certificate, chain: readonly Uint8Arr
       'this is a root certificate: keep the root offline, and let it sign an issuing CA for the server',
     );
   }
-  if (
-    basicConstraintsOf(certificate)?.ca !== true ||
-    keyUsageOf(certificate)?.includes('keyCertSign') !== true
-  ) {
-    throw fail('the certificate is not a CA’s: it needs cA TRUE and keyCertSign');
+  const keyUsage = keyUsageOf(certificate) ?? [];
+  // RFC 5280 §4.2.1.3: without these bits nobody may take its certificates and CRLs.
+  if (!isCa(certificate) || !keyUsage.includes('keyCertSign') || !keyUsage.includes('cRLSign')) {
+    throw fail('the certificate is not a CA’s: it needs cA TRUE, keyCertSign and cRLSign');
   }
   if (subjectKeyIdentifierOf(certificate) === undefined)
     throw fail('the CA’s certificate has no key identifier');
@@ -152,11 +152,25 @@ export function assertIssuing(certificate: Certificate, chain: readonly Uint8Arr
   if (first === undefined || !sameOctets(first.raw, certificate.raw))
     throw fail('the chain begins with another CA');
   let below = first;
-  for (const above of issuers) {
+  for (const [index, above] of issuers.entries()) {
     if (!sameOctets(below.issuer.raw, above.subject.raw) || !verifyCertificateSignature(below, above.spki)) {
       throw fail('the chain is broken: a certificate is not signed by the next one');
     }
+    if (!isCa(above)) throw fail(`the chain is broken: “${nameToString(above.subject)}” is not a CA`);
+    // RFC 5280 §4.2.1.9: how many CAs may follow before the end entity.
+    const pathLength = basicConstraintsOf(above)?.pathLength ?? Number.POSITIVE_INFINITY;
+    if (index + 1 > pathLength) {
+      throw fail(`“${nameToString(above.subject)}” allows ${pathLength} CAs below it; the chain has more`);
+    }
     below = above;
   }
-  if (!sameOctets(below.issuer.raw, below.subject.raw)) throw fail('the chain does not end at a root');
+  if (!sameOctets(below.issuer.raw, below.subject.raw) || !verifyCertificateSignature(below, below.spki))
+    throw fail('the chain does not end at a root');
+}
+
+/** RFC 5280 §6.1.4 (k), (n): cA is TRUE, and KeyUsage, where it stands, has keyCertSign. */
+function isCa(certificate: Certificate): boolean {
+  return (
+    basicConstraintsOf(certificate)?.ca === true && keyUsageOf(certificate)?.includes('keyCertSign') !== false
+  );
 }

@@ -6,12 +6,17 @@ import {
   extensionValue,
   extKeyUsageOf,
   keyUsageOf,
+  nullValue,
   oid,
   parseCertificate,
+  parsePublicKeyInfo,
+  readAlgorithmIdentifier,
+  readDer,
   sameOctets,
   serialNumberText,
   subjectAltNameOf,
   subjectKeyIdentifierOf,
+  tag,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 
@@ -28,10 +33,10 @@ const rules: readonly Rule[] = [
     name: 'serial_number',
     citation: 'RFC 5280 §4.1.2.2: positive and at most 20 octets; CA practice: at least 64 random bits',
     check: ({ serialNumber }) => {
-      const octets = serialNumber.length / 2;
-      // The first octet below 80 keeps the encoding at the same length.
-      if (Number.parseInt(serialNumber.slice(0, 2), 16) >= 0x80)
-        return 'the serial number is encoded as negative';
+      if (serialNumber.startsWith('-')) return 'the serial number is negative';
+      // An octet of zeros goes before a first octet from 80 on, and it counts.
+      const octets =
+        serialNumber.length / 2 + (Number.parseInt(serialNumber.slice(0, 2), 16) >= 0x80 ? 1 : 0);
       return octets < 9 || octets > 20 ? `the serial number has ${octets} octets` : undefined;
     },
   },
@@ -54,6 +59,22 @@ const rules: readonly Rule[] = [
     },
   },
   {
+    name: 'public_key',
+    citation: 'RFC 3279 §2.3.1, RFC 5480 §2.1.1: NULL parameters with RSA, a named curve with EC',
+    check: ({ spki }) => {
+      const { oid: algorithm, parameters } = readDer(spki, tag.sequence, (reader) => {
+        const identifier = readAlgorithmIdentifier(reader);
+        reader.bitStringOctets();
+        return identifier;
+      });
+      if (algorithm === oid.rsaEncryption)
+        return parameters !== undefined && sameOctets(parameters, nullValue)
+          ? undefined
+          : 'an RSA key with parameters other than NULL';
+      return parsePublicKeyInfo(spki).type === 'other' ? `a key of type ${algorithm}` : undefined;
+    },
+  },
+  {
     name: 'subject_or_alternative',
     citation: 'RFC 5280 §4.1.2.6: an empty subject needs a critical subjectAltName',
     check: (certificate) => {
@@ -64,7 +85,8 @@ const rules: readonly Rule[] = [
   },
   {
     name: 'name_lengths',
-    citation: 'RFC 5280 appendix A.1: upper bounds (common name 64, organisation 64, unit 64, country 2)',
+    citation:
+      'RFC 5280 appendix A.1: upper bounds (common name 64, organisation 64, unit 64, country 2); no control characters',
     check: (certificate) => {
       const bounds: Readonly<Record<string, number>> = {
         [oid.commonName]: 64,
@@ -77,6 +99,7 @@ const rules: readonly Rule[] = [
       for (const { oid: type, value } of certificate.subject.rdns.flat()) {
         const bound = bounds[type];
         if (value === '') return `attribute ${type} is empty`;
+        if (controlCharacter.test(value)) return `attribute ${type} has a control character`;
         if (bound !== undefined && [...value].length > bound)
           return `attribute ${type} is longer than ${bound}`;
         if (type === oid.countryName && !/^[A-Z]{2}$/.test(value))
@@ -99,6 +122,9 @@ const rules: readonly Rule[] = [
         if (name.type === 'uniformResourceIdentifier' && !/^[A-Za-z][A-Za-z0-9+.-]*:./.test(name.value)) {
           return `“${name.value}” is not an absolute URI`;
         }
+        // Nothing gives it a form; what follows a NUL or a line feed is read by some and not by others.
+        if (name.type === 'userPrincipalName' && (controlCharacter.test(name.value) || name.value === ''))
+          return 'the user principal name is empty or has a control character';
       }
       return undefined;
     },
@@ -125,11 +151,16 @@ const rules: readonly Rule[] = [
   },
   {
     name: 'key_usage',
-    citation: 'RFC 5280 §4.2.1.3: at least one bit; CA bits belong to CAs',
+    citation:
+      'RFC 5280 §4.2.1.3: at least one bit; CA bits belong to CAs. RFC 8813 §3: bits that fit the key',
     check: (certificate) => {
       const usage = keyUsageOf(certificate) ?? [];
       if (usage.length === 0) return 'keyUsage is empty';
-      return usage.some((bit) => bit === 'keyCertSign' || bit === 'cRLSign') ? 'a CA bit is set' : undefined;
+      if (usage.some((bit) => bit === 'keyCertSign' || bit === 'cRLSign')) return 'a CA bit is set';
+      const enciphers = usage.some((bit) => bit === 'keyEncipherment' || bit === 'dataEncipherment');
+      return enciphers && parsePublicKeyInfo(certificate.spki).type === 'ec'
+        ? 'a key on an elliptic curve enciphers nothing'
+        : undefined;
     },
   },
   {
@@ -150,6 +181,9 @@ const rules: readonly Rule[] = [
         : undefined,
   },
 ];
+
+/** NUL, line feeds, escape sequences: whoever shows or compares a name reads them in a way of their own. */
+const controlCharacter = /\p{Cc}/u;
 
 /** Letters, digits, hyphens, and one star as the whole first label (RFC 5890 §2.3.1, RFC 9525 §6.3). */
 function isDnsName(text: string): boolean {
@@ -173,11 +207,21 @@ export function lintBeforeSigning(
   dummy: (tbsCertificate: Uint8Array) => Uint8Array,
   issuer: Certificate,
 ): void {
-  const certificate = parseCertificate(dummy(tbsCertificate));
+  const certificate = readBack('readable', () => parseCertificate(dummy(tbsCertificate)));
   for (const rule of rules) {
-    const finding = rule.check(certificate, issuer);
+    const finding = readBack(rule.name, () => rule.check(certificate, issuer));
     if (finding !== undefined)
       throw new PkiError('lint_failed', `${rule.name}: ${finding} (${rule.citation})`);
+  }
+}
+
+/** What a relying party could not even read has failed too. */
+function readBack<T>(rule: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (!(cause instanceof PkiError)) throw cause;
+    throw new PkiError('lint_failed', `${rule}: ${cause.message}`, { cause });
   }
 }
 
