@@ -64,6 +64,7 @@ const table = {
   name_malformed: {
     kind: 'malformed',
     http: 400,
+    failInfo: 'badMessageCheck',
     text: 'the distinguished name cannot be read',
     cause: 'A name in the configuration or a profile is not in the RFC 4514 form `CN=…,O=…`.',
     mend: 'Escape `, + " \\ < > ;` with a backslash and use known attribute names.',
@@ -88,7 +89,8 @@ const table = {
     kind: 'malformed',
     http: 400,
     failInfo: 'badMessageCheck',
-    text: 'the certification request is not signed by its own key',
+    // The words of scep_envelope: who changed the ciphertext must not learn that it still reads as a request.
+    text: 'the message could not be opened',
     cause: 'Proof of possession failed: the signature of the PKCS #10 request does not verify.',
     mend: 'The client is faulty or the request was changed on its way.',
   },

@@ -1,15 +1,9 @@
 /** The SCEP door: HTTP requests at NDES's own URLs in, CertReps out. It translates; it decides nothing. */
 import { randomBytes } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import {
-  buildCertsOnly,
-  type Certificate,
-  type CipherName,
-  type Decrypt,
-  verifyCertificationRequest,
-} from '../codec/index.ts';
+import { buildCertsOnly, type Certificate, type CipherName, type Decrypt } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
-import type { Outcome, RegistrationAuthority } from '../ra/index.ts';
+import type { Refusal, RegistrationAuthority } from '../ra/index.ts';
 import {
   type AnswerSigner,
   buildCapabilities,
@@ -28,6 +22,7 @@ import {
   verifyPkiMessage,
 } from '../scep/index.ts';
 import type { Clock } from '../telemetry.ts';
+import { RETRY_AFTER_SECONDS } from './server.ts';
 
 /** One SCEP endpoint: where it is, and the RA identity that serves it. */
 export interface ScepEndpoint {
@@ -52,8 +47,6 @@ export interface ScepDoorOptions {
 
 /** §3.2.1.5. */
 const NONCE_BYTES = 16;
-/** A device that is told to come back finds most outages over by then. */
-const RETRY_AFTER_SECONDS = 10;
 /** As other SCEP servers have it; a real PKIMessage has a few kilobytes. */
 const BODY_BYTES_MAX = 2 * 1024 * 1024;
 
@@ -82,7 +75,7 @@ interface Answer {
 /** Adds the routes of all endpoints. */
 export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): void {
   app.removeAllContentTypeParsers();
-  // Clients send application/x-pki-message, octet-stream, a form type or none; the octets are what counts.
+  // Clients send application/x-pki-message, octet-stream, a form type, none or nonsense; the octets are what counts.
   app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: BODY_BYTES_MAX }, (_request, body, done) => {
     done(null, body);
   });
@@ -94,9 +87,16 @@ export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): voi
       return reply.code(answer.status).header('content-type', answer.contentType).send(answer.body);
     };
     for (const path of endpoint.paths) {
-      for (const url of [path, `${path}/*`]) app.route({ method: ['GET', 'POST'], url, handler });
+      for (const url of [path, `${path}/*`]) {
+        app.route({ method: ['GET', 'POST'], url, onRequest: forgetContentType, handler });
+      }
     }
   }
+}
+
+/** A content type that is none would be answered 415 before the door is asked. */
+async function forgetContentType(request: FastifyRequest): Promise<void> {
+  delete request.raw.headers['content-type'];
 }
 
 async function serve(
@@ -168,8 +168,6 @@ async function pkiOperation(
       return await failure(endpoint, verified, refused);
     }
     const opened = await openPkcsReq(verified, endpoint.encryption.decrypt, endpoint.acceptedCiphers);
-    if (!verifyCertificationRequest(opened.csr))
-      throw new PkiError('csr_signature', 'proof of possession failed');
     const outcome = await options.ra.enrol({
       ...context,
       csr: opened.csr,
@@ -187,22 +185,14 @@ async function pkiOperation(
       cause instanceof Error ? cause.message : String(cause),
       context,
     );
-    return await failure(endpoint, verified ?? received, { ...refused, outcome: outcomeOf(code) });
+    return await failure(endpoint, verified ?? received, refused);
   }
 }
 
-function outcomeOf(code: ErrorCode): 'refused' | 'unavailable' {
-  return errorTable[code].kind === 'unavailable' ? 'unavailable' : 'refused';
-}
-
 /** A no travels as a signed FAILURE; what is not available is HTTP 503, so that no client takes it for a verdict. */
-async function failure(
-  endpoint: ScepEndpoint,
-  received: ReceivedMessage,
-  outcome: Exclude<Outcome, { outcome: 'issued' }>,
-): Promise<Answer> {
+async function failure(endpoint: ScepEndpoint, received: ReceivedMessage, outcome: Refusal): Promise<Answer> {
   const row = errorTable[outcome.code];
-  const failInfoText = `${row.text} (${outcome.reference})`;
+  const failInfoText = outcome.reference === '' ? row.text : `${row.text} (${outcome.reference})`;
   if (outcome.outcome === 'unavailable' || !('failInfo' in row)) {
     return { ...text(row.http, failInfoText), retryAfterSeconds: RETRY_AFTER_SECONDS };
   }

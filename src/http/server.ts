@@ -1,7 +1,7 @@
 /** One HTTP listener with the doors that are given to it. */
 import type { AddressInfo } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
-import { errorTable, PkiError } from '../errors.ts';
+import { type ErrorRow, errorTable, PkiError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 
 /** GET PKIOperation of Intune devices is up to 40 KB long; Node's own limit of 16 KiB would answer 431. */
@@ -9,6 +9,16 @@ const HEADER_BYTES_MAX = 128 * 1024;
 const REQUEST_TIMEOUT_MS = 60_000;
 /** Longer than a connector or a proxy keeps its side, so that it is never us who cut a reused connection. */
 const KEEP_ALIVE_MS = 75_000;
+/** A client that is told to come back finds most outages over by then. */
+export const RETRY_AFTER_SECONDS = 10;
+
+/** What a door did not catch: our own errors by their row, those of the HTTP library by their status. */
+function rowOf(error: { readonly statusCode?: number }): ErrorRow {
+  if (error instanceof PkiError) return errorTable[error.code];
+  const { statusCode = 500 } = error;
+  if (statusCode === 413) return errorTable.request_too_large;
+  return statusCode < 500 ? errorTable.http_malformed : errorTable.internal;
+}
 
 /** What a listener is opened with. */
 export interface HttpServerOptions {
@@ -53,15 +63,10 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
       .send(`${errorTable.path_denied.text}\n`),
   );
   app.setErrorHandler((error: { readonly statusCode?: number }, request, reply) => {
-    const status = error.statusCode ?? 500;
-    if (status >= 500) log.error({ err: error, method: request.method }, 'a request failed');
-    const row =
-      status === 413
-        ? errorTable.request_too_large
-        : status < 500
-          ? errorTable.scep_body
-          : errorTable.internal;
-    return reply.code(status).header('content-type', 'text/plain; charset=utf-8').send(`${row.text}\n`);
+    const row = rowOf(error);
+    if (row.http >= 500) log.error({ err: error, method: request.method }, 'a request failed');
+    if (row.kind === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS);
+    return reply.code(row.http).header('content-type', 'text/plain; charset=utf-8').send(`${row.text}\n`);
   });
   app.get('/healthz', (_request, reply) => reply.send({ status: 'ok' }));
   options.doors(app);

@@ -3,11 +3,13 @@ import {
   type Attribute,
   DerReader,
   directoryString,
+  latin1,
   octetString,
   oid,
   printableString,
   type SignerInfo,
   signedAttributeOf,
+  tag,
   utf8String,
 } from '../codec/index.ts';
 import { type FailInfo, PkiError } from '../errors.ts';
@@ -50,11 +52,18 @@ function attributes(message: string): PkiError {
   return new PkiError('scep_attributes', message);
 }
 
+/**
+ * The name of a number that §3.2.1 writes as a decimal PrintableString. Exactly that: what another reader might take for
+ * a number too (another string type, a sign, zeros, spaces, digits of another script) has no name here.
+ */
 function decimalName<Names extends string>(
-  text: string,
+  value: Uint8Array,
   table: Readonly<Record<Names, number>>,
 ): Names | undefined {
-  for (const [name, number] of Object.entries(table)) if (text === String(number)) return name as Names;
+  const reader = new DerReader(value);
+  const decimal = latin1(reader.content(tag.printableString));
+  reader.end();
+  for (const [name, number] of Object.entries(table)) if (decimal === String(number)) return name as Names;
   return undefined;
 }
 
@@ -80,13 +89,13 @@ export function transactionIDOf(signerInfo: SignerInfo): string {
 export function messageTypeOf(signerInfo: SignerInfo): MessageType | undefined {
   const value = signedAttributeOf(signerInfo, oid.scepMessageType);
   if (value === undefined) throw attributes('there is no messageType');
-  return decimalName(text(value), messageTypes);
+  return decimalName(value, messageTypes);
 }
 
 /** The pkiStatus of a CertRep. Throws PkiError `scep_attributes`. */
 export function pkiStatusOf(signerInfo: SignerInfo): PkiStatus {
   const value = signedAttributeOf(signerInfo, oid.scepPkiStatus);
-  const status = value === undefined ? undefined : decimalName(text(value), pkiStatuses);
+  const status = value === undefined ? undefined : decimalName(value, pkiStatuses);
   if (status === undefined) throw attributes('there is no pkiStatus, or an undefined one');
   return status;
 }
@@ -94,7 +103,7 @@ export function pkiStatusOf(signerInfo: SignerInfo): PkiStatus {
 /** The failInfo of a CertRep with status FAILURE. Throws PkiError `scep_attributes`. */
 export function failInfoOf(signerInfo: SignerInfo): FailInfo {
   const value = signedAttributeOf(signerInfo, oid.scepFailInfo);
-  const failInfo = value === undefined ? undefined : decimalName(text(value), failInfos);
+  const failInfo = value === undefined ? undefined : decimalName(value, failInfos);
   if (failInfo === undefined) throw attributes('there is no failInfo, or an undefined one');
   return failInfo;
 }

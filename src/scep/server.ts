@@ -6,6 +6,7 @@ import {
   type Certificate,
   type CertificationRequest,
   type CipherName,
+  ciphers,
   type Decrypt,
   type DigestName,
   digestOf,
@@ -14,11 +15,13 @@ import {
   openEnvelopedData,
   parseCertificationRequest,
   parseEnvelopedData,
+  parsePublicKeyInfo,
   parseSignedData,
   type Sign,
   type SignedData,
   type SignerInfo,
   signerCertificateOf,
+  verifyCertificationRequest,
   verifySigner,
 } from '../codec/index.ts';
 import { type FailInfo, PkiError } from '../errors.ts';
@@ -90,7 +93,7 @@ export function verifyPkiMessage(received: ReceivedMessage): PkiMessage {
   };
 }
 
-/** The certification request of a PKCSReq, and how the client encrypted it: the answer is encrypted alike. */
+/** The certification request of a PKCSReq, its signature verified, and how the client encrypted it: the answer is encrypted alike. */
 export interface OpenedRequest {
   readonly csr: CertificationRequest;
   readonly cipher: CipherName;
@@ -106,12 +109,15 @@ export const standardCiphers: readonly CipherName[] = [
 ];
 
 /**
- * Opens the pkcsPKIEnvelope of a PKCSReq (§3.2.2, §3.3.1).
+ * Opens the pkcsPKIEnvelope of a PKCSReq (§3.2.2, §3.3.1) and checks the proof of possession.
  *
- * Whatever goes wrong from the decryption to the parsing of the request ends in one error without detail, because the
- * sender chooses the ciphertext and watches the answer.
+ * Whatever goes wrong from the decryption to the signature of the request is told without detail, because the sender
+ * chooses the ciphertext and watches the answer: who puts pieces of another device's message into one of his own would
+ * learn what is in them from knowing whether they still read as a request. The signature belongs to it because nobody
+ * can put together one that verifies; `csr_signature` has the same public text as `scep_envelope`.
  *
- * @throws PkiError `scep_envelope`; `algorithm_unsupported` for what stands in the clear; `key_unavailable`.
+ * @throws PkiError `scep_envelope`, `csr_signature`; `algorithm_unsupported` for what stands in the clear, also if no
+ *   answer can be encrypted to the sender; `key_unavailable`.
  */
 export async function openPkcsReq(
   message: PkiMessage,
@@ -125,17 +131,46 @@ export async function openPkcsReq(
       `content cipher ${enveloped.cipher.name} is not accepted here`,
     );
   }
-  const [recipient] = enveloped.recipients;
+  const manner = {
+    cipher: enveloped.cipher.name,
+    keyTransport: enveloped.recipients[0]?.keyTransport ?? ({ name: 'rsaes-pkcs1-v1_5' } as const),
+  };
+  assertAnswerable(message, manner);
   const content = await openEnvelopedData(enveloped, decrypt);
+  let csr: CertificationRequest;
   try {
-    const csr = parseCertificationRequest(content);
-    return {
-      csr,
-      cipher: enveloped.cipher.name,
-      keyTransport: recipient?.keyTransport ?? { name: 'rsaes-pkcs1-v1_5' },
-    };
+    csr = parseCertificationRequest(content);
   } catch {
     throw new PkiError('scep_envelope', 'the envelope cannot be opened');
+  }
+  if (!provesPossession(csr)) throw new PkiError('csr_signature', 'proof of possession failed');
+  return { csr, ...manner };
+}
+
+/** Octets of a digest. */
+const digestBytes: Readonly<Record<DigestName, number>> = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 };
+/** RFC 8017 §7.2: what RSAES-PKCS1-v1_5 adds at least. */
+const PKCS1_PADDING_BYTES = 11;
+
+/** Before anything is issued: who signs with a key that is not RSA, or too short, could not be given his certificate. */
+function assertAnswerable(
+  { signer }: PkiMessage,
+  { cipher, keyTransport }: Pick<OpenedRequest, 'cipher' | 'keyTransport'>,
+): void {
+  const key = parsePublicKeyInfo(signer.spki);
+  // RFC 8017 §7.1: OAEP adds two digests and two octets.
+  const paddingBytes =
+    keyTransport.name === 'rsaes-oaep' ? 2 * digestBytes[keyTransport.digest] + 2 : PKCS1_PADDING_BYTES;
+  if (key.type !== 'rsa' || key.modulus.length < ciphers[cipher].keyBytes + paddingBytes)
+    throw new PkiError('algorithm_unsupported', 'no answer can be encrypted to the key of the sender');
+}
+
+function provesPossession(csr: CertificationRequest): boolean {
+  try {
+    return verifyCertificationRequest(csr);
+  } catch (cause) {
+    if (cause instanceof PkiError) return false;
+    throw cause;
   }
 }
 
