@@ -12,7 +12,7 @@ import {
   subjectAltNameOf,
   verifyCertificationRequest,
 } from '../codec/index.ts';
-import type { ErrorCode } from '../errors.ts';
+import { type ErrorCode, PkiError } from '../errors.ts';
 import type { Verdict } from './validator.ts';
 
 /** What was decided. */
@@ -36,11 +36,23 @@ const readExtensions: readonly string[] = [oid.subjectAltName, oid.keyUsage, oid
 
 /**
  * Decides. Default deny: there must be a verdict, every verdict must accept, and what is asked must lie within the
- * template. Checks combine with AND; the first that fails gives the reason.
- *
- * @throws PkiError `der_malformed` if an extension of the request cannot be read.
+ * template. Checks combine with AND; the first that fails gives the reason. A request with a part that cannot be read
+ * is refused with the code of what is wrong with it.
  */
 export function decide(
+  template: CertificateTemplate,
+  csr: CertificationRequest,
+  verdicts: readonly Verdict[],
+): Decision {
+  try {
+    return decideReadable(template, csr, verdicts);
+  } catch (cause) {
+    if (!(cause instanceof PkiError) || cause.kind !== 'malformed') throw cause;
+    return refuse(cause.code, cause.message);
+  }
+}
+
+function decideReadable(
   template: CertificateTemplate,
   csr: CertificationRequest,
   verdicts: readonly Verdict[],
@@ -67,7 +79,8 @@ export function decide(
   const foreign = subjectAltName.find((name) => !types.includes(name.type));
   if (foreign !== undefined) return refuse('san_mismatch', `${foreign.type} is not in the template`);
 
-  const askedPurposes = extKeyUsageOf(csr);
+  const purposes = extKeyUsageOf(csr);
+  const askedPurposes = purposes && [...new Set(purposes)];
   const beyond = askedPurposes?.find((purpose) => !template.extKeyUsage.includes(purpose));
   if (beyond !== undefined) return refuse('eku_mismatch', `purpose ${beyond} is not in the template`);
   const askedUsage = keyUsageOf(csr);

@@ -22,8 +22,11 @@ export type Outcome =
   | { readonly outcome: 'issued'; readonly certificate: Uint8Array }
   /** Policy says no; `reference` leads the operator to the audit entry with the reason. */
   | { readonly outcome: 'refused'; readonly code: ErrorCode; readonly reference: string }
-  /** Nothing was decided, or the certificate is withheld: the device may try again. */
+  /** Nothing was decided, or the certificate is withheld: the device may try again. `reference` may be empty. */
   | { readonly outcome: 'unavailable'; readonly code: ErrorCode; readonly reference: string };
+
+/** Any outcome but a certificate. */
+export type Refusal = Exclude<Outcome, { readonly outcome: 'issued' }>;
 
 /** What a registration authority is opened with. */
 export interface RegistrationAuthorityOptions {
@@ -51,6 +54,8 @@ const CERTSRV_E_TEMPLATE_DENIED = 0x80094012;
 /** How long a copy of a request that another process works on is waited for: far below any client's patience. */
 const BUSY_WAIT_MS = 5_000;
 const BUSY_POLL_MS = 50;
+/** Anybody may be refused, with a subject of any length: the audit list keeps what tells a device. */
+const AUDITED_SUBJECT_CHARACTERS_MAX = 256;
 
 /** Decides about enrolments; nobody else can tell the CA to issue. */
 export class RegistrationAuthority {
@@ -77,9 +82,10 @@ export class RegistrationAuthority {
     // One at a time for each replay key: a copy waits, and then finds what its first became.
     for (let earlier = this.#inFlight.get(replayKey); earlier; earlier = this.#inFlight.get(replayKey))
       await earlier;
-    const work = this.#enrolOnce(policy, replayKey, request).catch((cause: unknown) =>
-      this.#failed(request, cause),
-    );
+    const work = this.#enrolOnce(policy, replayKey, request).catch((cause: unknown) => {
+      if (!(cause instanceof PkiError)) this.#options.log.error({ err: cause }, 'an invariant broke');
+      return this.refuse(errorCodeOf(cause), cause instanceof Error ? cause.message : String(cause), request);
+    });
     this.#inFlight.set(replayKey, work);
     try {
       return await work;
@@ -198,11 +204,7 @@ export class RegistrationAuthority {
       case 'revoked':
         return await this.refuse('certificate_revoked', `request ${seen.requestID}`, request);
       case 'intent':
-        return await this.#unavailable(
-          'enrolment_busy',
-          `request ${seen.requestID} is being signed`,
-          request,
-        );
+        return await this.refuse('enrolment_busy', `request ${seen.requestID} is being signed`, request);
       default: {
         // Accepted, but the process died before a certificate was on record. The validator said yes to this very
         // request, so it is not asked again: its challenge may be spent.
@@ -258,7 +260,7 @@ export class RegistrationAuthority {
         }),
       );
     } catch (cause) {
-      await notifyFailure(policy.validators, request, NTE_FAIL, errorCodeOf(cause));
+      await this.#notifyFailure(policy.validators, request, NTE_FAIL, errorCodeOf(cause));
       throw cause;
     }
   }
@@ -287,10 +289,26 @@ export class RegistrationAuthority {
         actor: this.#options.serviceIdentity,
         text: `withheld: ${validator.name} did not take successNotification`,
       });
-      return await this.#unavailable('notification_failed', `${validator.name}: ${verdict.detail}`, request);
+      return await this.refuse('notification_failed', `${validator.name}: ${verdict.detail}`, request);
     }
     await store.recordNotified(enrolment.requestID, clock.now());
     return { outcome: 'issued', certificate: certificate.raw };
+  }
+
+  /** Tells validators that nothing comes of what they accepted. Whatever becomes of it changes no answer. */
+  async #notifyFailure(
+    validators: readonly Validator[],
+    request: EnrolmentRequest,
+    hResult: number,
+    code: ErrorCode,
+  ): Promise<void> {
+    for (const validator of validators) {
+      try {
+        await validator.notifyFailure?.(request, { hResult, description: errorTable[code].text });
+      } catch (cause) {
+        this.#options.log.error({ err: cause, validator: validator.name }, 'failureNotification failed');
+      }
+    }
   }
 
   async #declined(
@@ -300,30 +318,29 @@ export class RegistrationAuthority {
     request: EnrolmentRequest,
   ): Promise<Outcome> {
     if (decision.decision === 'postpone') {
-      return await this.#unavailable('validator_unreachable', decision.detail, request);
+      return await this.refuse('validator_unreachable', decision.detail, request);
     }
     // Who accepted must hear that nothing comes of it; who refused knows.
     const accepted = policy.validators.filter((_, index) => verdicts[index]?.verdict === 'accept');
-    await notifyFailure(accepted, request, CERTSRV_E_TEMPLATE_DENIED, decision.code);
+    await this.#notifyFailure(accepted, request, CERTSRV_E_TEMPLATE_DENIED, decision.code);
     return await this.refuse(decision.code, decision.detail, request);
   }
 
   /**
-   * Says no and puts it on record: for the RA's own decisions, and for requests that a door could not even read as far
-   * as a decision. `detail` goes into the audit list alone.
+   * Says no and puts it on record; for a code of kind `unavailable` it is “not now”. For the RA's own decisions, and for
+   * requests that a door could not even read as far as a decision. `detail` goes into the audit list alone.
+   *
+   * Never throws: if the audit list cannot be written, nothing is decided and the device may try again.
    */
-  async refuse(
-    code: ErrorCode,
-    detail: string,
-    context: RefusalContext,
-  ): Promise<Outcome & { outcome: 'refused' }> {
-    const reference = await this.#record('enrolment.refused', code, detail, context);
-    return { outcome: 'refused', code, reference };
-  }
-
-  async #unavailable(code: ErrorCode, detail: string, context: RefusalContext): Promise<Outcome> {
-    const reference = await this.#record('enrolment.unavailable', code, detail, context);
-    return { outcome: 'unavailable', code, reference };
+  async refuse(code: ErrorCode, detail: string, context: RefusalContext): Promise<Refusal> {
+    const outcome = errorTable[code].kind === 'unavailable' ? 'unavailable' : 'refused';
+    try {
+      const reference = await this.#record(`enrolment.${outcome}`, code, detail, context);
+      return { outcome, code, reference };
+    } catch (cause) {
+      this.#options.log.error({ err: cause }, 'the audit log cannot be written');
+      return { outcome: 'unavailable', code: 'store_unavailable', reference: '' };
+    }
   }
 
   async #record(event: string, code: ErrorCode, detail: string, context: RefusalContext): Promise<string> {
@@ -345,37 +362,13 @@ export class RegistrationAuthority {
         detail,
         ...(csr === undefined
           ? {}
-          : { subject: nameToString(csr.subject), publicKeyHash: fingerprintsOf(csr).publicKeyHash }),
+          : {
+              subject: nameToString(csr.subject).slice(0, AUDITED_SUBJECT_CHARACTERS_MAX),
+              publicKeyHash: fingerprintsOf(csr).publicKeyHash,
+            }),
       },
     });
     return reference;
-  }
-
-  /** Something was thrown: by kind, the device may try again or not; the reason stays inside. */
-  async #failed(request: EnrolmentRequest, cause: unknown): Promise<Outcome> {
-    const code = errorCodeOf(cause);
-    const detail = cause instanceof Error ? cause.message : String(cause);
-    if (!(cause instanceof PkiError)) this.#options.log.error({ err: cause }, 'an invariant broke');
-    try {
-      return errorTable[code].kind === 'unavailable'
-        ? await this.#unavailable(code, detail, request)
-        : await this.refuse(code, detail, request);
-    } catch (again) {
-      // The audit log itself cannot be written: nothing may be decided without it.
-      this.#options.log.error({ err: again }, 'the audit log cannot be written');
-      return { outcome: 'unavailable', code: 'store_unavailable', reference: '' };
-    }
-  }
-}
-
-async function notifyFailure(
-  validators: readonly Validator[],
-  request: EnrolmentRequest,
-  hResult: number,
-  code: ErrorCode,
-): Promise<void> {
-  for (const validator of validators) {
-    await validator.notifyFailure?.(request, { hResult, description: errorTable[code].text });
   }
 }
 

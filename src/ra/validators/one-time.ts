@@ -1,6 +1,7 @@
 /** One-time challenges: made by an operator or an API, pinned to a request, good for one key. */
 import { createHmac, randomBytes } from 'node:crypto';
 import { extKeyUsageOf, generalNamesToString, nameToString, subjectAltNameOf } from '../../codec/index.ts';
+import { PkiError } from '../../errors.ts';
 import type { ChallengeRecord, RaStore } from '../../store/index.ts';
 import type { Clock } from '../../telemetry.ts';
 import type { EnrolmentRequest, Validator, Verdict } from '../validator.ts';
@@ -58,7 +59,16 @@ export class OneTimeChallenges {
     return {
       name: 'one-time',
       challengeUse: 'single',
-      validate: (request) => Promise.resolve(this.#validate(request)),
+      validate: async (request) => {
+        try {
+          return this.#validate(request);
+        } catch (cause) {
+          if (!(cause instanceof PkiError)) throw cause;
+          return cause.kind === 'malformed'
+            ? refuse(cause.code, cause.message)
+            : { verdict: 'unreachable', detail: cause.message };
+        }
+      },
     };
   }
 
@@ -78,7 +88,8 @@ export class OneTimeChallenges {
     if (subjectAltName !== undefined && generalNamesToString(subjectAltNameOf(csr)) !== subjectAltName) {
       return refuse('san_mismatch', `pinned to ${subjectAltName}`);
     }
-    if (extKeyUsage !== undefined && !sameSet(extKeyUsageOf(csr) ?? extKeyUsage, extKeyUsage)) {
+    // A request without purposes would get all of the template's, which may be more than the pinned ones.
+    if (extKeyUsage !== undefined && !sameSet(extKeyUsageOf(csr) ?? [], extKeyUsage)) {
       return refuse('eku_mismatch', `pinned to ${extKeyUsage.join(', ')}`);
     }
     return record.device === '' ? { verdict: 'accept' } : { verdict: 'accept', device: record.device };
@@ -98,5 +109,5 @@ function refuse(code: Extract<Verdict, { verdict: 'refuse' }>['code'], detail: s
 }
 
 function sameSet(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((item) => b.includes(item));
+  return a.every((item) => b.includes(item)) && b.every((item) => a.includes(item));
 }
