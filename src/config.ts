@@ -13,11 +13,15 @@ const UNITS_MS: Readonly<Record<string, number>> = {
   d: 86_400_000,
 };
 
+/** Beyond this a duration is a slip of the pen, and adding it to a date may leave the calendar. */
+const DURATION_MS_MAX = 36_500 * 86_400_000;
+
 /** `90d`, `12h`, `30s`: a number and a unit. */
 const durationMs = z
   .string()
   .regex(/^\d{1,9}(ms|s|m|h|d)$/, 'a number and a unit: 500ms, 30s, 10m, 12h, 90d')
-  .transform((text) => Number.parseInt(text, 10) * (UNITS_MS[text.replace(/^\d+/, '')] ?? Number.NaN));
+  .transform((text) => Number.parseInt(text, 10) * (UNITS_MS[text.replace(/^\d+/, '')] ?? Number.NaN))
+  .refine((ms) => ms > 0 && ms <= DURATION_MS_MAX, 'more than nothing and at most 36500d');
 
 const file = z.string().min(1).describe('Path, from the folder of the configuration file.');
 const secret = z
@@ -146,6 +150,35 @@ const server = z
       ),
     }),
     endpoints: z.array(endpoint).min(1),
+  })
+  .superRefine((config, context) => {
+    // What is named twice would be found once: a request could meet the policy of another endpoint.
+    const report = (path: PropertyKey[], message: string) =>
+      context.addIssue({ code: 'custom', path, message });
+    const cas = [
+      ...config.issuers.map((item, index) => ({ name: item.name, path: ['issuers', index, 'name'] })),
+      ...config.published.map((item, index) => ({ name: item.name, path: ['published', index, 'name'] })),
+    ];
+    const endpoints = config.endpoints.map((item, index) => ({
+      name: item.name,
+      path: ['endpoints', index, 'name'],
+    }));
+    const paths = config.endpoints.flatMap((item, index) =>
+      item.paths.map((text, place) => ({
+        name: text.toLowerCase(),
+        path: ['endpoints', index, 'paths', place],
+      })),
+    );
+    for (const named of [cas, endpoints, paths]) {
+      for (const [index, item] of named.entries()) {
+        if (named.findIndex((other) => other.name === item.name) < index)
+          report(item.path, `“${item.name}” is there already`);
+      }
+    }
+    for (const [index, item] of config.endpoints.entries()) {
+      if (!config.issuers.some((other) => other.name === item.issuer))
+        report(['endpoints', index, 'issuer'], `there is no issuing CA “${item.issuer}”`);
+    }
   })
   .describe('SCEP server, RA and CA.');
 

@@ -1,7 +1,7 @@
 /** `leafgate audit`: what happened, and why something was refused. */
 import type { Command } from 'commander';
 import { configOption, withAuthorities } from './context.ts';
-import { type ListingOptions, printRows } from './output.ts';
+import { type ListingOptions, positiveInteger, printRows } from './output.ts';
 
 const columns = {
   at: 'Time',
@@ -22,7 +22,7 @@ export function addAudit(program: Command): void {
     .option(...configOption)
     .option('--event <prefix>', 'only events that begin so: enrolment.refused, certificate., edge.')
     .option('--reference <LG-…>', 'the event that a refused device was told about')
-    .option('--limit <n>', 'at most this many', Number, 50)
+    .option('--limit <n>', 'at most this many', positiveInteger, 50)
     .option('--json', 'for machines')
     .action(
       async (

@@ -1,11 +1,11 @@
 /** `leafgate ca`: the views and actions of a CA administrator (certsrv.msc's, in words). */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { buildPem, parseCertificationRequest, parsePem, revocationReasons } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import type { CertificateRecord, RevocationReason } from '../store/index.ts';
 import { configOption, withAuthorities } from './context.ts';
-import { type ListingOptions, printFacts, printRows } from './output.ts';
+import { type ListingOptions, positiveInteger, printFacts, printRows } from './output.ts';
 
 interface ConfigChoice {
   readonly config?: string;
@@ -155,12 +155,6 @@ function find(
     if (record !== undefined) return record;
   }
   throw new PkiError('certificate_unknown', `no certificate with serial number ${wanted}`);
-}
-
-function positiveInteger(text: string): number {
-  const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1) throw new InvalidArgumentError('a positive whole number');
-  return number;
 }
 
 /** Who acts, for the audit log: the account that runs the command. */

@@ -1,13 +1,15 @@
 /** `leafgate challenge`: one-time challenges and the hash of a static secret. */
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { nameFromString, nameToString } from '../codec/index.ts';
+import { generalNameFromString, generalNamesToString, nameFromString, nameToString } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import { hashStaticSecret } from '../ra/index.ts';
 import { configOption, withAuthorities } from './context.ts';
-import { type ListingOptions, printFacts } from './output.ts';
+import { type ListingOptions, positiveInteger, printFacts } from './output.ts';
 
 const MINUTE_MS = 60_000;
+/** A challenge that is older lies forgotten somewhere. */
+const MINUTES_MAX = 366 * 24 * 60;
 
 /** Adds the commands. */
 export function addChallenge(program: Command): void {
@@ -20,7 +22,7 @@ export function addChallenge(program: Command): void {
     .option('--device <device>', 'the device it is for, as views show it', '')
     .option('--subject <name>', 'pin the subject: CN=printer-7,O=Example')
     .option('--san <names>', 'pin the subject alternative name: DNS:printer-7.example')
-    .option('--minutes <n>', 'lifetime', Number, 60)
+    .option('--minutes <n>', 'lifetime', positiveInteger, 60)
     .option('--json', 'for machines')
     .action(
       async (
@@ -33,7 +35,8 @@ export function addChallenge(program: Command): void {
           minutes: number;
         },
       ) => {
-        if (!(options.minutes > 0)) throw new PkiError('config_invalid', '--minutes: a positive number');
+        if (options.minutes > MINUTES_MAX)
+          throw new PkiError('config_invalid', `--minutes: at most ${MINUTES_MAX}, a year`);
         await withAuthorities(options.config, async ({ oneTime }, config) => {
           const named = config.endpoints.find(({ name }) => name === endpoint);
           if (named?.validators.some((validator) => validator.oneTime !== undefined) !== true) {
@@ -50,7 +53,7 @@ export function addChallenge(program: Command): void {
               ...(options.subject === undefined
                 ? {}
                 : { subject: nameToString(nameFromString(options.subject)) }),
-              ...(options.san === undefined ? {} : { subjectAltName: options.san }),
+              ...(options.san === undefined ? {} : { subjectAltName: canonicalNames(options.san) }),
             },
           });
           printFacts({ challenge: made.challenge, expires: made.expiresAt }, options);
@@ -63,4 +66,9 @@ export function addChallenge(program: Command): void {
     .action(async () => {
       console.log(await hashStaticSecret((await text(process.stdin)).replace(/\r?\n$/, '')));
     });
+}
+
+/** In the very form that requests are compared in. A comma within a name is written `\,`. */
+function canonicalNames(list: string): string {
+  return generalNamesToString(list.split(/(?<!\\), */).map(generalNameFromString));
 }

@@ -20,8 +20,11 @@ export function addConfig(program: Command): void {
     .description('say what a key means: leafgate config explain server.issuers.crlPeriod')
     .argument('[key]', 'key with dots; all keys if absent', '')
     .action((key: string) => {
+      // The marks of lists may be left out: server.issuers.crlPeriod is server.issuers[].crlPeriod.
+      const bare = (text: string) => text.replaceAll('[]', '');
+      const wanted = bare(key);
       const rows = configReference().filter(
-        (row) => row.key === key || row.key.startsWith(key === '' ? '' : `${key}.`),
+        (row) => wanted === '' || `${bare(row.key)}.`.startsWith(`${wanted}.`),
       );
       if (rows.length === 0) throw new PkiError('config_invalid', `there is no key “${key}”`);
       for (const row of rows) {

@@ -1,6 +1,14 @@
 /** How commands speak: tables for people, JSON for machines, errors with a hint. */
 import { styleText } from 'node:util';
+import { InvalidArgumentError } from 'commander';
 import { errorTable, PkiError } from '../errors.ts';
+
+/** Reads the number of an option such as `--limit`. */
+export function positiveInteger(text: string): number {
+  const number = Number(text);
+  if (!Number.isSafeInteger(number) || number < 1) throw new InvalidArgumentError('a positive whole number');
+  return number;
+}
 
 /** Whether a person is likely to read standard output. */
 export const isTerminal = (): boolean => process.stdout.isTTY === true;
@@ -45,7 +53,12 @@ export function printRows(
 function valueText(value: unknown): string {
   if (value === undefined || value === null) return '';
   if (value instanceof Date) return `${value.toISOString().slice(0, 16).replace('T', ' ')}Z`;
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
+  // Names and transaction identifiers are a device's own words: none of them may steer the operator's terminal.
+  return text.replaceAll(
+    /\p{Cc}/gu,
+    (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
 }
 
 /** Prints one thing as `name: value` lines, or as JSON. */

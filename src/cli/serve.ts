@@ -17,15 +17,18 @@ export function addServe(program: Command): void {
         return;
       }
       const running = await start(config);
+      // Listened for before anybody hears that we are ready, and may ask us to stop.
+      const stop = new Promise<void>((resolve) => {
+        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+        // Started by a parent that talks to us: when it is gone, so are we.
+        process.once('disconnect', () => resolve());
+        if (process.send !== undefined && !process.connected) resolve();
+      });
       for (const part of running.parts) console.log(`${part.name}: ${part.addresses.join(', ')}`);
       console.log('ready');
       // A parent that started us over a channel hears it there.
       process.send?.('ready');
-      await new Promise<void>((resolve) => {
-        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
-        // Started by a parent that talks to us: when it is gone, so are we.
-        process.once('disconnect', () => resolve());
-      });
+      await stop;
       await running.close();
       process.disconnect?.();
     });
