@@ -13,7 +13,6 @@ import {
   printableString,
   readDer,
   sequence,
-  setOf,
   tag,
   utf8String,
   utf8Text,
@@ -93,18 +92,32 @@ function readRdn(set: DerReader): AttributeTypeAndValue[] {
 }
 
 /**
- * Builds a Name from its RDNs, most significant first.
+ * Builds a Name from its RDNs, most significant first. It is the Name that `parseName` would read: the attributes of an
+ * RDN stand in the order of their encodings.
  *
  * @throws PkiError `name_malformed` for a value that its attribute cannot hold, `der_malformed` for a bad identifier.
  */
 export function buildName(rdns: readonly (readonly AttributeTypeAndValue[])[]): Name {
-  const raw = derOf(
-    tag.sequence,
-    rdns.map((rdn) =>
-      setOf(rdn.map((attribute) => sequence(objectIdentifier(attribute.oid), attributeValue(attribute)))),
-    ),
+  const encoded = rdns.map((rdn) =>
+    rdn
+      .map((attribute) => ({
+        attribute,
+        der: sequence(objectIdentifier(attribute.oid), attributeValue(attribute)),
+      }))
+      .sort((a, b) => Buffer.compare(a.der, b.der)),
   );
-  return { raw, rdns };
+  return {
+    raw: derOf(
+      tag.sequence,
+      encoded.map((rdn) =>
+        derOf(
+          tag.set,
+          rdn.map((each) => each.der),
+        ),
+      ),
+    ),
+    rdns: encoded.map((rdn) => rdn.map((each) => each.attribute)),
+  };
 }
 
 /** RFC 5280 §4.1.2.4 wants PrintableString or UTF8String; two attributes have a type of their own. */
