@@ -53,14 +53,10 @@ export interface CrlFields {
 export async function buildCrl(fields: CrlFields, sign: Sign): Promise<Uint8Array> {
   const entries: Uint8Array[] = [];
   for (const { serialNumber, revocationDate, reason } of fields.revoked) {
-    entries.push(
-      sequence(
-        buildSerialNumber(serialNumber),
-        time(revocationDate),
-        // §5.3.1: unspecified is said by leaving the extension out.
-        ...(reason === 'unspecified' ? [] : [reasonExtensions(reason)]),
-      ),
-    );
+    const parts = [buildSerialNumber(serialNumber), time(revocationDate)];
+    // §5.3.1: unspecified is said by leaving the extension out.
+    if (reason !== 'unspecified') parts.push(reasonExtensions[reason]);
+    entries.push(derOf(tag.sequence, parts));
   }
   const tbs = sequence(
     integer(1),
@@ -78,10 +74,13 @@ export async function buildCrl(fields: CrlFields, sign: Sign): Promise<Uint8Arra
   return buildSigned(tbs, fields.signatureAlgorithm, await sign(fields.signatureAlgorithm, tbs));
 }
 
-function reasonExtensions(reason: RevocationReasonName): Uint8Array {
-  const value = der(tag.enumerated, Uint8Array.of(revocationReasons[reason]));
-  return sequence(buildExtension({ oid: oid.reasonCode, critical: false, value }));
-}
+/** crlEntryExtensions by reason: the same few octets for every entry. */
+const reasonExtensions = Object.fromEntries(
+  Object.entries(revocationReasons).map(([name, code]) => {
+    const value = der(tag.enumerated, Uint8Array.of(code));
+    return [name, sequence(buildExtension({ oid: oid.reasonCode, critical: false, value }))];
+  }),
+) as Readonly<Record<RevocationReasonName, Uint8Array>>;
 
 /** A parsed CRL; parts are views of `raw`. */
 export interface Crl {
