@@ -82,8 +82,8 @@ export function configurationDocument(keys: readonly ConfigKey[]): string {
 # Configuration
 
 One YAML file, read by every command. It is looked for at \`--config\`, then in the variable \`LEAFGATE_CONFIG\`, then at
-\`leafgate.yaml\` in the working folder. \`leafgate config check\` reads it and says what is wrong;
-\`leafgate config explain\` prints what stands below.
+\`leafgate.yaml\` in the working folder, then in the lab below it, then at \`/etc/leafgate/leafgate.yaml\`.
+\`leafgate config check\` reads it and says what is wrong; \`leafgate config explain\` prints what stands below.
 
 - A file may name one part or several: ${top
     .filter(({ fallback }) => fallback === undefined)
