@@ -18,7 +18,7 @@ export type ErrorKind =
   /** One of our own invariants broke. */
   | 'bug';
 
-/** failInfo names of RFC 8894 §3.2.1.4.4. */
+/** failInfo names of RFC 8894 §3.2.1.4. */
 export type FailInfo = 'badAlg' | 'badMessageCheck' | 'badRequest' | 'badTime' | 'badCertId';
 
 /** One row of the error table. */

@@ -12,6 +12,7 @@ import {
 } from '../agent/index.ts';
 import { nameToString, thumbprintOf } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
+import { secretFromReference } from '../keys/index.ts';
 import { type ListingOptions, printRows } from './output.ts';
 
 interface FolderOptions extends ListingOptions {
@@ -27,7 +28,10 @@ export function addAgent(program: Command): void {
     .command('join')
     .description('join an MDM and check in for the first time')
     .requiredOption('--mdm <url>', 'https://host:port')
-    .requiredOption('--token <token>', 'enrolment token')
+    .requiredOption(
+      '--token <token>',
+      'enrolment token, or file:PATH or env:NAME, which keeps it out of the process list',
+    )
     .option(...folderOption)
     .addOption(new Option('--name <name>', 'device name').default(hostname(), 'the name of this computer'))
     .option('--serial <number>', 'serial number', 'none')
@@ -50,7 +54,7 @@ export function addAgent(program: Command): void {
         const device = await joinDevice({
           folder: options.folder,
           mdmUrl: options.mdm,
-          token: options.token,
+          token: /^(file|env):/.test(options.token) ? secretFromReference(options.token) : options.token,
           deviceName: options.name,
           serialNumber: options.serial,
           platform: options.platform,

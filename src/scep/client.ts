@@ -151,7 +151,7 @@ export async function parseCertRep(body: Uint8Array, expected: CertRepExpectatio
   if (transactionIDOf(signerInfo) !== expected.transactionID) {
     throw new PkiError('scep_attributes', 'the answer belongs to another transaction');
   }
-  // §3.2.1.6: without this check an old answer could be played back.
+  // §3.2.1.5: without this check an old answer could be played back.
   const recipientNonce = nonceOf(signerInfo, 'recipientNonce');
   if (recipientNonce === undefined || !sameOctets(recipientNonce, expected.senderNonce)) {
     throw new PkiError('scep_attributes', 'the answer does not return the nonce');

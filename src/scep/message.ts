@@ -108,13 +108,13 @@ export function failInfoOf(signerInfo: SignerInfo): FailInfo {
   return failInfo;
 }
 
-/** failInfoText (§3.2.1.4.5); `undefined` if absent. */
+/** failInfoText (§3.2.1.4); `undefined` if absent. */
 export function failInfoTextOf(signerInfo: SignerInfo): string | undefined {
   const value = signedAttributeOf(signerInfo, oid.scepFailInfoText);
   return value === undefined ? undefined : text(value);
 }
 
-/** A nonce (§3.2.1.5, §3.2.1.6); `undefined` if absent. Throws PkiError `scep_attributes`. */
+/** A nonce (§3.2.1.5); `undefined` if absent. Throws PkiError `scep_attributes`. */
 export function nonceOf(
   signerInfo: SignerInfo,
   which: 'senderNonce' | 'recipientNonce',

@@ -253,7 +253,7 @@ async function buildCertRep(
   );
 }
 
-/** §3.2.1.6: the client's senderNonce, given back. */
+/** §3.2.1.5: the client's senderNonce, given back. */
 function recipientNonceFor(request: ReceivedMessage): Uint8Array | undefined {
   try {
     return nonceOf(request.signerInfo, 'senderNonce');
