@@ -3,7 +3,7 @@
  */
 import cluster, { type Worker } from 'node:cluster';
 import { createPrivateKey } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   assertIssuing,
@@ -119,7 +119,6 @@ export interface Authorities {
 
 /** Opens store, CA and RA. Several processes may do so on one data folder. */
 export async function openAuthorities(config: ServerConfig, log: Log, clock: Clock): Promise<Authorities> {
-  mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 });
   const store = openPkiStore(join(config.dataFolder, 'pki.sqlite'));
   try {
     const issuers: Issuer[] = [];
@@ -210,7 +209,6 @@ async function startServer(
   log: Log,
   clock: Clock,
 ): Promise<Part & { store: PkiStore }> {
-  mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 });
   const lock = cluster.isPrimary ? lockDataFolder(join(config.dataFolder, 'server.lock')) : undefined;
   let authorities: Authorities | undefined;
   let housekeeping: Housekeeping | undefined;
