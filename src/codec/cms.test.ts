@@ -276,6 +276,11 @@ describe('a signature', () => {
     ['whose digest is named otherwise', withSigner({ digestAlgorithm: { oid: oid.sha512 } })],
     ['by another certificate', good, specimenRecipient],
     ['by a certificate of the same name with another key', good, { ...clientCertificate, spki: raKey.spki }],
+    [
+      'by a certificate of the same key with another name',
+      good,
+      { ...clientCertificate, issuerAndSerialNumber: sequence() },
+    ],
     ['by an elliptic curve key', good, { ...clientCertificate, spki: deviceKey.spki }],
     ['by two', { ...good, signerInfos: [signer, signer] }],
     ['by none', { ...good, signerInfos: [] }],
@@ -605,6 +610,22 @@ describe('an envelope', () => {
       ),
       false,
     );
+  });
+  test('has a key of its own, which nobody could guess', async () => {
+    const keyTransport = { name: 'rsaes-pkcs1-v1_5' } as const;
+    const keys = new Set<string>();
+    for (let round = 0; round < 8; round += 1) {
+      const bytes = buildEnvelopedData({
+        content: octets('00'),
+        recipient: specimenRecipient,
+        cipher: 'aes-256-cbc',
+        keyTransport,
+      });
+      const encryptedKey = parseEnvelopedData(bytes).recipients[0]?.encryptedKey ?? assert.fail();
+      keys.add(hex(await decryptForRa(keyTransport, encryptedKey)));
+    }
+    assert.equal(keys.size, 8);
+    for (const key of keys) assert.ok(new Set(Buffer.from(key, 'hex')).size > 16, key);
   });
   test('for a key that cannot open it is refused', () => {
     for (const recipient of [deviceCertificate, { ...specimenRecipient, spki: sequence() }]) {

@@ -383,15 +383,9 @@ function timeAt(bytes: Uint8Array, start: number, end: number, tagOctet: number)
   const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
   // Date.UTC takes the years 0 to 99 for 1900 to 1999.
   if (year < 100) date.setUTCFullYear(year, month - 1, day);
-  if (
-    date.getUTCMonth() !== month - 1 ||
-    date.getUTCDate() !== day ||
-    hour > 23 ||
-    minute > 59 ||
-    second > 59
-  ) {
+  // A day that its month does not have falls into another month.
+  if (date.getUTCMonth() !== month - 1 || hour > 23 || minute > 59 || second > 59)
     throw malformed('a time that does not exist');
-  }
   return date;
 }
 

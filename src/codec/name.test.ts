@@ -221,6 +221,21 @@ describe('names', () => {
       { numRuns: 3_000 },
     );
   });
+  test('the attributes of an RDN are a SET OF: their order is that of their encodings', () => {
+    const one = { oid: oid.commonName, value: 'b' };
+    const other = { oid: oid.commonName, value: 'a' };
+    const encodings = [one, other].map((attribute) =>
+      sequence(objectIdentifier(attribute.oid), utf8String(attribute.value)),
+    );
+    for (const rdn of [
+      [one, other],
+      [other, one],
+    ]) {
+      const name = buildName([rdn]);
+      assert.deepEqual(name.rdns, [[other, one]]);
+      assert.equal(hex(name.raw), hex(sequence(setOf(encodings))));
+    }
+  });
   test('what is written as text is read, to the same octets', () => {
     fc.assert(
       fc.property(rdnLists, (rdns) => {

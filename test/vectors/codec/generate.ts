@@ -1050,6 +1050,13 @@ const ber: VectorFile = {
       '3080 0001ff 0000',
       'der_malformed',
     ),
+    berError('an end of one octet too many', '§8.1.5: its length is zero.', '3080 0001', 'der_malformed'),
+    berError(
+      'indefinite primitive with an element in it',
+      '§8.1.3.2: only constructed encodings may be.',
+      '0480 040101 0000',
+      'der_malformed',
+    ),
     berError(
       'indefinite primitive',
       '§8.1.3.2: only constructed encodings may be.',
