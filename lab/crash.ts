@@ -369,11 +369,20 @@ class Victim {
     await this.#server.kill();
   }
 
+  /** Asks all processes to end, as a terminal or a service manager does; the primary alone is to take it to heart. */
   async stop(): Promise<void> {
+    const fallen = fallenIn(this.#server.logFile);
+    for (const pid of workersOf(this.#server.logFile)) process.kill(pid, 'SIGTERM');
     await this.#server.stop();
     const { code, signal } = await this.#server.ended;
     if (code !== 0) this.oddities.push(`asked to end, the server ended with ${signal ?? `status ${code}`}`);
+    if (fallenIn(this.#server.logFile) !== fallen) this.oddities.push('asked to end, a worker fell');
   }
+}
+
+/** How many workers fell that nobody had asked to end, by the log. */
+function fallenIn(logFile: string): number {
+  return readFileSync(logFile, 'utf8').split('"a worker ended').length - 1;
 }
 
 /** Pids of the workers that a server brought up and that have not ended since, by its log. */
