@@ -2,9 +2,9 @@
  * The composition root: from a configuration to parts, from parts to listeners. The only file that knows everything.
  */
 import cluster, { type Worker } from 'node:cluster';
-import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   assertIssuing,
   builtInTemplates,
@@ -20,6 +20,7 @@ import {
   parsePem,
   parsePublicKeyInfo,
   sameOctets,
+  verifyCertificateSignature,
 } from './codec/index.ts';
 import type { Config } from './config.ts';
 import { type ErrorCode, errorCodeOf, PkiError } from './errors.ts';
@@ -30,7 +31,13 @@ import {
   openHttpServer,
   type ScepEndpoint,
 } from './http/index.ts';
-import { assertRuntimeFit, openKeyFile, type PrivateKey, secretFromReference } from './keys/index.ts';
+import {
+  assertRuntimeFit,
+  clearKeyForTls,
+  openKeyFile,
+  type PrivateKey,
+  secretFromReference,
+} from './keys/index.ts';
 import type { ChallengeRecipient, ChallengeSigner, Mdm } from './mdm/index.ts';
 import {
   type EnrolmentPolicy,
@@ -42,6 +49,7 @@ import {
 import { standardCiphers } from './scep/index.ts';
 import { lockDataFolder, openPkiStore, type PkiStore } from './store/index.ts';
 import { type Clock, type Log, openLog, systemClock } from './telemetry.ts';
+import type { RefusalReason } from './tunnel/index.ts';
 
 /** Name and version, as Intune sees us in `callerInfo`. */
 export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
@@ -257,8 +265,8 @@ async function serve(
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const signing = await openIdentity(config.ra.signing);
   const encryption = await openIdentity(config.ra.encryption);
-  assertRa('signing', signing, 'digitalSignature');
-  assertRa('encryption', encryption, 'keyEncipherment');
+  assertRa('signing', signing, 'digitalSignature', issuers, clock);
+  assertRa('encryption', encryption, 'keyEncipherment', issuers, clock);
   const endpoints = config.endpoints.map((endpoint): ScepEndpoint => {
     const issuer = ca.issuer(endpoint.issuer);
     return {
@@ -281,7 +289,7 @@ async function serve(
     ...config.listen,
     log,
     doors: (app) => {
-      addScepDoor(app, { endpoints, ra, clock });
+      addScepDoor(app, { endpoints, ra, clock, log });
       addRepositoryDoor(
         app,
         [
@@ -506,7 +514,7 @@ async function startEdge(config: NonNullable<Config['edge']>, log: Log, clock: C
     tunnel: {
       ...config.tunnel.listen,
       ...tlsIdentity(config.tunnel),
-      connectorCa: readFileSync(config.tunnel.connectorCa, 'utf8'),
+      connectorCa: readText(config.tunnel.connectorCa),
       connectors: config.tunnel.connectors,
     },
     allow: config.allow ?? defaultAllowRules,
@@ -520,6 +528,18 @@ async function startEdge(config: NonNullable<Config['edge']>, log: Log, clock: C
   return { name: 'edge', addresses, close: () => edge.close() };
 }
 
+/** What a refusal of the edge is in the audit list. */
+const edgeRefusalCodes: Readonly<Record<RefusalReason, ErrorCode>> = {
+  path: 'path_denied',
+  method: 'path_denied',
+  'target-size': 'request_too_large',
+  'body-size': 'request_too_large',
+  malformed: 'http_malformed',
+};
+
+/** How long a start waits for the edge before it goes on without. */
+const EDGE_WAIT_MS = 5_000;
+
 async function startConnector(
   config: NonNullable<Config['connector']>,
   store: PkiStore | undefined,
@@ -531,7 +551,7 @@ async function startConnector(
     edge: {
       ...config.edge.address,
       servername: config.edge.servername,
-      ca: readFileSync(config.edge.ca, 'utf8'),
+      ca: readText(config.edge.ca),
     },
     identity: tlsIdentity(config),
     target: config.target,
@@ -547,7 +567,7 @@ async function startConnector(
                 event: 'edge.refused',
                 actor: 'edge',
                 reference: refusal.reference,
-                code: 'path_denied',
+                code: edgeRefusalCodes[refusal.reason],
                 text: `${refusal.method} ${refusal.path} was not forwarded`,
                 detail: { reason: refusal.reason, source: refusal.source, count: String(refusal.count) },
               });
@@ -557,7 +577,9 @@ async function startConnector(
     log,
     clock,
   });
-  await connector.ready;
+  // An edge that is down now is dialled again and again; the server does not wait for it.
+  await Promise.race([connector.ready, sleep(EDGE_WAIT_MS)]);
+  if (connector.connected() === 0) log.warn({ edge: config.edge.address }, 'the edge does not answer yet');
   return {
     name: 'connector',
     addresses: [`to ${config.edge.address.host}:${config.edge.address.port}`],
@@ -588,7 +610,17 @@ function assertRa(
   role: string,
   { certificate }: Identity,
   usage: 'digitalSignature' | 'keyEncipherment',
+  issuers: readonly Issuer[],
+  clock: Clock,
 ): void {
+  const now = clock.now();
+  if (certificate.notAfter <= now || certificate.notBefore > now) {
+    throw new PkiError('key_capability', `the RA ${role} certificate is not valid now: issue a new one`);
+  }
+  // Clients verify the answer with the chain of GetCACert (RFC 8894 §4.2).
+  if (!issuers.some((issuer) => verifyCertificateSignature(certificate, issuer.certificate.spki))) {
+    throw new PkiError('key_capability', `the RA ${role} certificate is not of one of the issuing CAs`);
+  }
   if (parsePublicKeyInfo(certificate.spki).type !== 'rsa') {
     throw new PkiError('key_capability', `the RA ${role} key must be RSA: every SCEP client expects it`);
   }
@@ -602,13 +634,15 @@ async function openKey(config: KeyConfig): Promise<PrivateKey> {
 }
 
 function readChain(path: string): [Uint8Array, ...Uint8Array[]] {
-  let text: string;
+  return parsePem(readText(path), 'CERTIFICATE');
+}
+
+function readText(path: string): string {
   try {
-    text = readFileSync(path, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch (cause) {
     throw new PkiError('config_invalid', `cannot read ${path}`, { cause });
   }
-  return parsePem(text, 'CERTIFICATE');
 }
 
 /** Certificate and key as Node's TLS takes them; the clear key stays in memory. */
@@ -616,12 +650,8 @@ function tlsIdentity(config: { readonly certificate: string; readonly key: KeyCo
   readonly cert: string;
   readonly key: string;
 } {
-  const pem = createPrivateKey({
-    key: readFileSync(config.key.file, 'utf8'),
-    passphrase: secretFromReference(config.key.passphrase),
-  });
   return {
-    cert: readFileSync(config.certificate, 'utf8'),
-    key: pem.export({ format: 'pem', type: 'pkcs8' }) as string,
+    cert: readText(config.certificate),
+    key: clearKeyForTls({ path: config.key.file, passphrase: secretFromReference(config.key.passphrase) }),
   };
 }

@@ -1,4 +1,5 @@
-/** What a part says while it runs: the log and the clock. A leaf that anyone may import. */
+/** What a part says while it runs: the log, the clock, references. A leaf that anyone may import. */
+import { randomBytes } from 'node:crypto';
 import { type Logger, pino } from 'pino';
 
 /** A structured logger: `log.info({ transactionID }, 'issued')`. Secrets never go in. */
@@ -22,3 +23,12 @@ export interface Clock {
 
 /** The clock of the machine. */
 export const systemClock: Clock = { now: () => new Date() };
+
+/** Base32 of RFC 4648 §6, so that a person can read it out over the telephone. */
+const base32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+
+/** A fresh reference, `LG-` and eight characters: told to whoever is refused, and found in the audit list. */
+export function newReference(): string {
+  const characters = Array.from(randomBytes(8), (octet) => base32.charAt(octet % base32.length));
+  return `LG-${characters.join('')}`;
+}

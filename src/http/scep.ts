@@ -21,7 +21,7 @@ import {
   serverCapabilities,
   verifyPkiMessage,
 } from '../scep/index.ts';
-import type { Clock } from '../telemetry.ts';
+import type { Clock, Log } from '../telemetry.ts';
 import { RETRY_AFTER_SECONDS } from './server.ts';
 
 /** One SCEP endpoint: where it is, and the RA identity that serves it. */
@@ -43,6 +43,7 @@ export interface ScepDoorOptions {
   readonly endpoints: readonly ScepEndpoint[];
   readonly ra: RegistrationAuthority;
   readonly clock: Clock;
+  readonly log: Log;
 }
 
 /** §3.2.1.5. */
@@ -151,6 +152,8 @@ async function pkiOperation(
     received = readPkiMessage(octetsOf(message));
   } catch (cause) {
     // Without a transactionID no answer of the protocol can be built.
+    const detail = cause instanceof Error ? cause.message : String(cause);
+    options.log.warn({ endpoint: endpoint.name, source, detail }, errorTable.scep_body.text);
     return problem(errorCodeOf(cause));
   }
   let verified: PkiMessage | undefined;

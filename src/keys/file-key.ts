@@ -107,6 +107,19 @@ async function syncFolder(folder: string): Promise<void> {
  *   passphrase is wrong; `key_capability` if it holds a key that is neither RSA nor EC.
  */
 export async function openKeyFile(file: KeyFile): Promise<PrivateKey> {
+  return privateKeyOf(readKeyFile(file));
+}
+
+/**
+ * The key of a file as clear PKCS #8 PEM, which is what Node's TLS takes. It stays in memory and is never written.
+ *
+ * @throws PkiError as `openKeyFile`.
+ */
+export function clearKeyForTls(file: KeyFile): string {
+  return readKeyFile(file).export({ type: 'pkcs8', format: 'pem' }).toString();
+}
+
+function readKeyFile(file: KeyFile): KeyObject {
   const pem = readPrivateFile(file.path);
   if (!pem.includes('-----BEGIN ENCRYPTED PRIVATE KEY-----')) {
     throw new PkiError(
@@ -114,12 +127,10 @@ export async function openKeyFile(file: KeyFile): Promise<PrivateKey> {
       `${file.path} is not an encrypted PKCS #8 key; convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`,
     );
   }
-  let key: KeyObject;
   try {
-    key = createPrivateKey({ key: pem, format: 'pem', passphrase: file.passphrase });
+    return createPrivateKey({ key: pem, format: 'pem', passphrase: file.passphrase });
   } catch {
     // The cause is left out: OpenSSL's text may differ between a wrong passphrase and a damaged file.
     throw new PkiError('key_locked', `${file.path}: the passphrase is wrong or the file is damaged`);
   }
-  return privateKeyOf(key);
 }

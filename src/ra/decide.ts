@@ -79,6 +79,12 @@ function decideReadable(
   const foreign = subjectAltName.find((name) => !types.includes(name.type));
   if (foreign !== undefined) return refuse('san_mismatch', `${foreign.type} is not in the template`);
 
+  // Windows maps these to an account (KB5014754): whoever may claim them may sign in as anybody.
+  const vouched = verdicts.some((verdict) => verdict.verdict === 'accept' && verdict.names === 'vouched');
+  if (!vouched && subjectAltName.some(namesAnAccount)) {
+    return refuse('san_mismatch', 'a user principal name or SID that no validator vouches for');
+  }
+
   const purposes = extKeyUsageOf(csr);
   const askedPurposes = purposes && [...new Set(purposes)];
   const beyond = askedPurposes?.find((purpose) => !template.extKeyUsage.includes(purpose));
@@ -96,10 +102,18 @@ function decideReadable(
     ...(keyUsage === undefined ? {} : { keyUsage }),
     ...(askedPurposes === undefined ? {} : { extKeyUsage: askedPurposes }),
     device: devices.find((device) => device !== undefined) ?? '',
-    ignored: csr.extensions
-      .map((extension) => extension.oid)
-      .filter((type) => !readExtensions.includes(type)),
+    ignored: [
+      ...csr.extensions.map((extension) => extension.oid).filter((type) => !readExtensions.includes(type)),
+      ...(askedUsage ?? []).filter((bit) => !template.keyUsage.includes(bit)),
+    ],
   };
+}
+
+function namesAnAccount(name: GeneralName): boolean {
+  return (
+    name.type === 'userPrincipalName' ||
+    (name.type === 'uniformResourceIdentifier' && /^tag:microsoft\.com,/i.test(name.value))
+  );
 }
 
 function refuse(code: ErrorCode, detail: string): Decision {

@@ -12,7 +12,7 @@ import {
 } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
 import type { AcceptedEnrolment, CertificateRecord, EnrolmentRecord, RaStore } from '../store/index.ts';
-import type { Clock, Log } from '../telemetry.ts';
+import { type Clock, type Log, newReference } from '../telemetry.ts';
 import { type Decision, decide } from './decide.ts';
 import type { EnrolmentPolicy } from './policy.ts';
 import type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
@@ -158,7 +158,9 @@ export class RegistrationAuthority {
     readonly operator: string;
   }): Promise<Certificate> {
     const { ca, clock } = this.#options;
-    const decision = decide(ca.template(order.template), order.csr, [{ verdict: 'accept' }]);
+    const decision = decide(ca.template(order.template), order.csr, [
+      { verdict: 'accept', names: 'vouched' },
+    ]);
     if (decision.decision === 'postpone')
       throw new PkiError('internal', 'an operator’s word is always there');
     if (decision.decision === 'refuse') throw new PkiError(decision.code, decision.detail);
@@ -209,7 +211,7 @@ export class RegistrationAuthority {
         // Accepted, but the process died before a certificate was on record. The validator said yes to this very
         // request, so it is not asked again: its challenge may be spent.
         const decision = decide(this.#options.ca.template(policy.template), request.csr, [
-          { verdict: 'accept', device: seen.device },
+          { verdict: 'accept', names: 'vouched', device: seen.device },
         ]);
         if (decision.decision !== 'approve') return await this.#declined(policy, decision, [], request);
         const { requestID, device } = seen;
@@ -345,7 +347,7 @@ export class RegistrationAuthority {
 
   async #record(event: string, code: ErrorCode, detail: string, context: RefusalContext): Promise<string> {
     const { store, clock, log, serviceIdentity } = this.#options;
-    const reference = `LG-${base32(randomBytes(5))}`;
+    const reference = newReference();
     const { endpoint, transactionID, source, csr } = context;
     log.warn({ event, code, reference, endpoint, transactionID, source, detail }, errorTable[code].text);
     await store.appendAudit({
@@ -416,16 +418,4 @@ function certificateIn(record: CertificateRecord): Certificate {
 /** Milliseconds with one decimal, for the log. */
 function rounded(ms: number): number {
   return Math.round(ms * 10) / 10;
-}
-
-function base32(octets: Uint8Array): string {
-  const alphabet = 'ABCDEFGHJKMNPQRSTVWXYZ0123456789';
-  let bits = 0n;
-  for (const octet of octets) bits = (bits << 8n) | BigInt(octet);
-  let text = '';
-  for (let i = 0; i < (octets.length * 8) / 5; i += 1) {
-    text = alphabet[Number(bits & 31n)] + text;
-    bits >>= 5n;
-  }
-  return text;
 }

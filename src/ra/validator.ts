@@ -20,11 +20,12 @@ export interface EnrolmentRequest {
 /**
  * The answer of a validator. Only `accept` lets a request go on.
  *
- * `device` is what the validator knows the device by, if it says so. `detail` goes into the audit list and never onto
+ * `device` is what the validator knows the device by, if it says so. `names` is `vouched` if it has compared the request's
+ * subjectAltName with what it knows, and `claimed` if the names are the client's own word. `detail` goes into the audit list and never onto
  * the wire: it may carry the validation service's own code verbatim, and no secret.
  */
 export type Verdict =
-  | { readonly verdict: 'accept'; readonly device?: string }
+  | { readonly verdict: 'accept'; readonly names: 'vouched' | 'claimed'; readonly device?: string }
   | { readonly verdict: 'refuse'; readonly code: ErrorCode; readonly detail: string }
   | { readonly verdict: 'unreachable'; readonly detail: string };
 

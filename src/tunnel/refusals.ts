@@ -4,8 +4,8 @@
  * Trust: a report comes from the edge, which stands in a DMZ. Who takes it over can write false rows, never more than
  * `REFUSALS_MAX` a report, and nothing but the narrow characters that `parseRefusals` lets through.
  */
-import { randomBytes } from 'node:crypto';
 import { isIP } from 'node:net';
+import { newReference } from '../telemetry.ts';
 import type { DenialReason } from './allow-list.ts';
 
 /** Why a request was refused; `malformed` is what HTTP itself cannot accept. */
@@ -23,7 +23,7 @@ export interface Refusal {
   /** IP address of the TCP peer; `-` for the row that counts what had no room of its own. */
   readonly source: string;
   readonly count: number;
-  /** `LG-` and six characters; the refused client was told it. */
+  /** `LG-` and eight characters; the refused client was told it. */
   readonly reference: string;
 }
 
@@ -107,7 +107,7 @@ function parseRefusal(row: unknown): Refusal | undefined {
   if (typeof source !== 'string' || source.length > 64) return undefined;
   if (isIP(source) === 0 && source !== '-') return undefined;
   if (typeof count !== 'number' || !Number.isSafeInteger(count) || count < 1) return undefined;
-  if (typeof reference !== 'string' || !/^LG-[A-Z2-7]{6}$/.test(reference)) return undefined;
+  if (typeof reference !== 'string' || !/^LG-[A-Z2-7]{8}$/.test(reference)) return undefined;
   return { at: new Date(at), reason: known, method, path, source, count, reference };
 }
 
@@ -115,12 +115,4 @@ function parseRefusal(row: unknown): Refusal | undefined {
 function printablePath(target: string): string {
   const path = target.split('?', 1)[0] ?? '';
   return path.slice(0, PATH_CHARACTERS_MAX).replace(/[^ -~]/g, '?') || '-';
-}
-
-/** Base32 of RFC 4648 §6, so that a person can read it out over the telephone. */
-const base32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
-
-function newReference(): string {
-  const characters = Array.from(randomBytes(6), (byte) => base32.charAt(byte % base32.length));
-  return `LG-${characters.join('')}`;
 }

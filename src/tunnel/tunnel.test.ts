@@ -305,7 +305,7 @@ test('denied requests reach no target and get one sentence', async (t) => {
       assert.equal(Number(answer.split(' ')[1]), status, answer);
       const [head = '', body = ''] = answer.split('\r\n\r\n');
       if (name !== 'no Host in HTTP/1.1' && name !== 'HEAD') {
-        assert.match(body, /^[a-zA-Z ]+ \(LG-[A-Z2-7]{6}\)\n$/);
+        assert.match(body, /^[a-zA-Z ]+ \(LG-[A-Z2-7]{8}\)\n$/);
         assert.match(head, new RegExp(`\r\ncontent-length: ${body.length}(\r\n|$)`, 'i'));
       }
     });

@@ -191,8 +191,11 @@ test('MDM: validate, then notify; the MDM knows the certificate', async () => {
   const validator = validatorFor(mdm.publicUrl);
   assert.equal(validator.name, 'intune');
   assert.equal(validator.challengeUse, 'single');
-  assert.deepEqual(await validator.validate(request), { verdict: 'accept' });
-  assert.deepEqual(await validator.notifySuccess?.(request, certificates.issuing), { verdict: 'accept' });
+  assert.deepEqual(await validator.validate(request), { verdict: 'accept', names: 'vouched' });
+  assert.deepEqual(await validator.notifySuccess?.(request, certificates.issuing), {
+    verdict: 'accept',
+    names: 'vouched',
+  });
   const [record] = mdm.mdm.notifications(device.deviceId);
   assert.deepEqual(record?.notification, {
     transactionId: transactionID,
@@ -239,7 +242,7 @@ test('MDM: a restart takes its tokens; the validator asks for new ones', async (
   const again = await joinedDevice(second, 'restart');
   const verdict = await validator.validate(enrolmentFor(await requestFor(again.profile)));
   await second.close();
-  assert.deepEqual(verdict, { verdict: 'accept' });
+  assert.deepEqual(verdict, { verdict: 'accept', names: 'vouched' });
 });
 
 test('MDM: a wrong secret, tenant or resource never accepts, and the log keeps no secret', async () => {
@@ -493,7 +496,7 @@ test('peer: 429, 503 and a reset pass; Retry-After is honoured', async () => {
       },
       async (peer, validator) => {
         const started = performance.now();
-        assert.deepEqual(await validator.validate(request), { verdict: 'accept' });
+        assert.deepEqual(await validator.validate(request), { verdict: 'accept', names: 'vouched' });
         assert.equal(peer.actions().length, 2);
         if (passing !== 'drop') assert.ok(performance.now() - started >= 900);
         // One call, one activity id, also when it is repeated.

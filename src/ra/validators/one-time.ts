@@ -92,7 +92,11 @@ export class OneTimeChallenges {
     if (extKeyUsage !== undefined && !sameSet(extKeyUsageOf(csr) ?? [], extKeyUsage)) {
       return refuse('eku_mismatch', `pinned to ${extKeyUsage.join(', ')}`);
     }
-    return record.device === '' ? { verdict: 'accept' } : { verdict: 'accept', device: record.device };
+    return {
+      verdict: 'accept',
+      names: subjectAltName === undefined ? 'claimed' : 'vouched',
+      ...(record.device === '' ? {} : { device: record.device }),
+    };
   }
 
   #hash(endpoint: string, challenge: string): string {

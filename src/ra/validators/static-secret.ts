@@ -67,14 +67,14 @@ export function staticSecretValidator(hashed: string): Validator {
     validate: async ({ challengePassword }): Promise<Verdict> => {
       const digest = quick(challengePassword);
       const isKnown = () => known !== undefined && timingSafeEqual(digest, known);
-      if (isKnown()) return { verdict: 'accept' };
+      if (isKnown()) return { verdict: 'accept', names: 'claimed' };
       if (!(await turns.take())) return { verdict: 'unreachable', detail: 'too many wrong secrets at once' };
       try {
         // Many devices may come at once after a start; the first one's work serves those that waited.
-        if (isKnown()) return { verdict: 'accept' };
+        if (isKnown()) return { verdict: 'accept', names: 'claimed' };
         if (timingSafeEqual(await derive(challengePassword, saltOctets), expected)) {
           known = digest;
-          return { verdict: 'accept' };
+          return { verdict: 'accept', names: 'claimed' };
         }
       } finally {
         turns.give();
