@@ -621,8 +621,11 @@ describe('an envelope', () => {
         cipher: 'aes-256-cbc',
         keyTransport,
       });
-      const encryptedKey = parseEnvelopedData(bytes).recipients[0]?.encryptedKey ?? assert.fail();
-      keys.add(hex(await decryptForRa(keyTransport, encryptedKey)));
+      const enveloped = parseEnvelopedData(bytes);
+      const encryptedKey = enveloped.recipients[0]?.encryptedKey ?? assert.fail();
+      const key = hex(await decryptForRa(keyTransport, encryptedKey));
+      assert.ok(!key.includes(hex(enveloped.iv)), 'the vector stands in the clear');
+      keys.add(key);
     }
     assert.equal(keys.size, 8);
     for (const key of keys) assert.ok(new Set(Buffer.from(key, 'hex')).size > 16, key);
