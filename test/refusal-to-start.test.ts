@@ -1,8 +1,9 @@
 /** A server that cannot do its work says so and ends: one `error:`, one `hint:`, status 1, and nothing keeps running. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmod, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -315,9 +316,18 @@ test('a Node.js that is too old is told so in one sentence', async () => {
   assert.match(stderr, /^error: Leafgate needs Node\.js 24 or newer, and this is 20\.19\.2\.\nhint: .+\n$/);
 });
 
-test('the server that was there all the time still serves', async () => {
-  const answer = await fetch(`http://127.0.0.1:${tenant.ports.server}/healthz`);
+test('the server that was there all the time still serves, and ends though a request never does', async () => {
+  const { server: port } = tenant.ports;
+  const answer = await fetch(`http://127.0.0.1:${port}/healthz`);
   assert.equal(answer.status, 200);
+  const half = connect(port, '127.0.0.1');
+  half.on('error', () => {});
+  half.write('POST /scep/static HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nhalf a');
+  await once(half, 'connect');
+  // Behind it, and answered: the server has read the beginning of the first.
+  assert.equal((await fetch(`http://127.0.0.1:${port}/healthz`)).status, 200);
+  await running.stop();
+  assert.deepEqual(await running.ended, { code: 0, signal: null });
 });
 
 function isLogLine(line: string): boolean {

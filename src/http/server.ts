@@ -1,6 +1,6 @@
 /** One HTTP listener with the doors that are given to it. */
 import type { AddressInfo } from 'node:net';
-import { type FastifyInstance, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { type ErrorRow, errorTable, PkiError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
 
@@ -9,11 +9,22 @@ const HEADER_BYTES_MAX = 128 * 1024;
 const REQUEST_TIMEOUT_MS = 60_000;
 /** Longer than a connector or a proxy keeps its side, so that it is never us who cut a reused connection. */
 const KEEP_ALIVE_MS = 75_000;
+/** How long a request may go on once we are to end: one that never comes to its end must not hold us up. */
+const GRACE_MS = 10_000;
 /** A client that is told to come back finds most outages over by then. */
 export const RETRY_AFTER_SECONDS = 10;
 
+/** Whatever was thrown while a request was served. */
+interface ThrownError {
+  readonly statusCode?: number;
+}
+
+function answerText(reply: FastifyReply, row: ErrorRow): FastifyReply {
+  return reply.code(row.http).header('content-type', 'text/plain; charset=utf-8').send(`${row.text}\n`);
+}
+
 /** What a door did not catch: our own errors by their row, those of the HTTP library by their status. */
-function rowOf(error: { readonly statusCode?: number }): ErrorRow {
+function rowOf(error: ThrownError): ErrorRow {
   if (error instanceof PkiError) return errorTable[error.code];
   const { statusCode = 500 } = error;
   if (statusCode === 413) return errorTable.request_too_large;
@@ -33,7 +44,7 @@ export interface HttpServerOptions {
 /** A listener at work. */
 export interface HttpServer {
   readonly address: { readonly host: string; readonly port: number };
-  /** Takes no more connections, lets running requests end. */
+  /** Takes no more connections, lets running requests end for at most 10 s. */
   close(): Promise<void>;
 }
 
@@ -44,30 +55,30 @@ export interface HttpServer {
  */
 export async function openHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { log } = options;
+  const answerError = (error: ThrownError, request: FastifyRequest, reply: FastifyReply) => {
+    const row = rowOf(error);
+    if (row.http >= 500) log.error({ err: error, method: request.method }, 'a request failed');
+    if (row.kind === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS);
+    return answerText(reply, row);
+  };
   const app = fastify({
     http: { maxHeaderSize: HEADER_BYTES_MAX },
     requestTimeout: REQUEST_TIMEOUT_MS,
+    // The connector stands beside us or in our network; what it says of the sender is for the log alone.
+    trustProxy: ['loopback', 'linklocal', 'uniquelocal'],
     keepAliveTimeout: KEEP_ALIVE_MS,
     routerOptions: {
       caseSensitive: false,
       // The query is read as it came, by the door: the usual parser would turn + into a space.
       querystringParser: () => ({}),
     },
+    // A URL that cannot be decoded, which the library would give back with words of its own.
+    frameworkErrors: answerError,
     exposeHeadRoutes: true,
     return503OnClosing: true,
   });
-  app.setNotFoundHandler((_request, reply) =>
-    reply
-      .code(404)
-      .header('content-type', 'text/plain; charset=utf-8')
-      .send(`${errorTable.path_denied.text}\n`),
-  );
-  app.setErrorHandler((error: { readonly statusCode?: number }, request, reply) => {
-    const row = rowOf(error);
-    if (row.http >= 500) log.error({ err: error, method: request.method }, 'a request failed');
-    if (row.kind === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS);
-    return reply.code(row.http).header('content-type', 'text/plain; charset=utf-8').send(`${row.text}\n`);
-  });
+  app.setNotFoundHandler((_request, reply) => answerText(reply, errorTable.path_denied));
+  app.setErrorHandler(answerError);
   app.get('/healthz', (_request, reply) => reply.send({ status: 'ok' }));
   options.doors(app);
   try {
@@ -79,5 +90,12 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
     });
   }
   const { address, port } = app.server.address() as AddressInfo;
-  return { address: { host: address, port }, close: () => app.close() };
+  return {
+    address: { host: address, port },
+    close: async () => {
+      const timer = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
+      await app.close();
+      clearTimeout(timer);
+    },
+  };
 }

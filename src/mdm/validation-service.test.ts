@@ -308,7 +308,7 @@ const provocations: readonly {
   },
   {
     name: 'another device’s challenge',
-    code: 'SubjectNameMismatch',
+    code: 'BadCertificateRequestIdInChallenge',
     provoke: async () => {
       const a = await joined();
       const b = await joined();

@@ -98,8 +98,8 @@ const mapped: readonly (readonly [
   ],
   [
     'another device’s challenge',
-    'subject_mismatch',
-    'SubjectNameMismatch',
+    'challenge_foreign',
+    'BadCertificateRequestIdInChallenge',
     async ({ profile }) => {
       const other = await joinedDevice(mdm, 'other');
       return requestFor(profile, { challengePassword: other.profile.challenge });
