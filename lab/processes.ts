@@ -28,7 +28,8 @@ export interface PartProcess {
 const program = fileURLToPath(new URL('../bin/leafgate.js', import.meta.url));
 /** A part opens keys, store and listeners within a second or two; more means that something is wrong. */
 const READY_MS_MAX = 30_000;
-const STOP_MS_MAX = 15_000;
+/** Running requests have ten seconds to end; more means that something is wrong. */
+const STOP_MS_MAX = 30_000;
 
 /**
  * Starts `leafgate serve` on one configuration and resolves when it serves.

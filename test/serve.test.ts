@@ -1,4 +1,7 @@
-/** A server that cannot do its work says so and ends: one `error:`, one `hint:`, status 1, and nothing keeps running. */
+/**
+ * How `leafgate serve` begins and ends. What cannot do its work says so: one `error:`, one `hint:`, status 1, and nothing
+ * keeps running. What is asked to end does so within bounds, with status 0.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -46,7 +49,7 @@ let taken: Server;
 let takenAddress: string;
 
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'leafgate-refusal-'));
+  folder = await mkdtemp(join(tmpdir(), 'leafgate-serve-'));
   tenant = await openTenant(folder, { ports: 'any', progress: () => {}, issuingKey: 'rsa-2048' });
   // The server of the tenant runs all the time, on its own data folder.
   const { configs } = tenant;
@@ -315,6 +318,14 @@ test('a Node.js that is too old is told so in one sentence', async () => {
   assert.equal(stdout, '');
   assert.match(stderr, /^error: Leafgate needs Node\.js 24 or newer, and this is 20\.19\.2\.\nhint: .+\n$/);
 });
+
+for (const part of ['mdm', 'edge'] as const) {
+  test(`the ${part} ends when it is asked to`, async () => {
+    const started = await startPart(part, tenant.configs[part], folder);
+    await started.stop();
+    assert.deepEqual(await started.ended, { code: 0, signal: null });
+  });
+}
 
 test('the server that was there all the time still serves, and ends though a request never does', async () => {
   const { server: port } = tenant.ports;
