@@ -578,7 +578,7 @@ async function startConnector(
     clock,
   });
   // An edge that is down now is dialled again and again; the server does not wait for it.
-  await Promise.race([connector.ready, sleep(EDGE_WAIT_MS)]);
+  await Promise.race([connector.ready, sleep(EDGE_WAIT_MS, undefined, { ref: false })]);
   if (connector.connected() === 0) log.warn({ edge: config.edge.address }, 'the edge does not answer yet');
   return {
     name: 'connector',
