@@ -32,7 +32,10 @@ export interface Measurement {
 
 /** How much load, and how often. */
 export interface BenchOptions {
+  /** Counted requests of each run. */
   readonly requests: number;
+  /** Requests before them that are not counted. */
+  readonly warmUp: number;
   readonly connections: number;
   readonly rounds: number;
   readonly progress: (text: string) => void;
@@ -79,7 +82,7 @@ export async function benchEnrolment(options: BenchOptions): Promise<BenchResult
       const peer = await startMicromdm(thirdParty);
       try {
         const ca = parseCertificate(peer.caCertificateDer);
-        const prepared = await prepareRequests(options.requests, ca, peer.challenge);
+        const prepared = await prepareRequests(options.warmUp + options.requests, ca, peer.challenge);
         const target = { host: peer.host, port: peer.port, path: `${peer.path}?operation=PKIOperation` };
         result.micromdm.push(await measure(peer.pid, target, prepared, options, statusIsSuccess));
       } finally {
@@ -118,7 +121,11 @@ async function measureLeafgate(
       new Uint8Array(await answer.arrayBuffer()),
       answer.headers.get('content-type') ?? '',
     );
-    const prepared = await prepareRequests(options.requests, served.encryption, tenant.staticSecret);
+    const prepared = await prepareRequests(
+      options.warmUp + options.requests,
+      served.encryption,
+      tenant.staticSecret,
+    );
     const issuing = served.all.find((candidate) => nameToString(candidate.subject).includes('Issuing'));
     const target = {
       host: '127.0.0.1',
@@ -141,8 +148,8 @@ async function measure(
   options: BenchOptions,
   isGood: (request: PreparedRequest, body: Uint8Array) => Promise<boolean>,
 ): Promise<Measurement> {
-  // The first requests warm the server up and are not counted.
-  const warmUp = Math.floor(prepared.length / 10);
+  // The first requests warm the server up (just-in-time compilers, caches) and are not counted.
+  const warmUp = prepared.length - options.requests;
   await replayInChild({
     ...target,
     connections: options.connections,

@@ -305,20 +305,25 @@ function unsigned(content: Uint8Array): Uint8Array {
   return content[0] === 0 && content.length > 1 ? content.subarray(1) : content;
 }
 
-const publicKeys = new WeakMap<Uint8Array, KeyObject>();
+/** The keys that were loaded last, newest first. */
+const recentKeys: { readonly spki: Uint8Array; readonly key: KeyObject }[] = [];
+/** A message's key is used three times within a few milliseconds, while a handful of other messages are on their way. */
+const RECENT_KEYS_MAX = 8;
 
 /**
- * Node's key for a SubjectPublicKeyInfo. It is kept as long as `spki` is, because loading a key costs half as much as
- * verifying with it, and a message's key is used twice: to verify the request and to encrypt the answer.
+ * Node's key for a SubjectPublicKeyInfo. The last few are kept, because loading a key costs half as much as verifying
+ * with it, and a message's key verifies the message and the request and encrypts the answer.
  *
  * @throws PkiError `algorithm_unsupported` if the key is of a kind, or on a curve point, that cannot be used.
  */
 export function publicKeyOf(spki: Uint8Array): KeyObject {
-  const known = publicKeys.get(spki);
-  if (known !== undefined) return known;
+  const known = recentKeys.find((recent) => recent.spki === spki || sameOctets(recent.spki, spki));
+  if (known !== undefined) return known.key;
   try {
     const key = createPublicKey({ key: bufferOf(spki), format: 'der', type: 'spki' });
-    publicKeys.set(spki, key);
+    // A copy: the octets are a view of the whole message, which must not be kept in memory for its key.
+    recentKeys.unshift({ spki: Uint8Array.from(spki), key });
+    recentKeys.length = Math.min(recentKeys.length, RECENT_KEYS_MAX);
     return key;
   } catch (cause) {
     throw new PkiError('algorithm_unsupported', 'the public key cannot be used', { cause });

@@ -63,6 +63,7 @@ function decideReadable(
   if (unreachable !== undefined) return { decision: 'postpone', detail: unreachable.detail };
   const devices = verdicts.flatMap((verdict) => (verdict.verdict === 'accept' ? [verdict.device] : []));
   if (devices.length === 0) return refuse('template_denied', 'no validator was asked');
+  if (devices.length < verdicts.length) return refuse('internal', 'a validator said neither yes nor no');
 
   if (!verifyCertificationRequest(csr)) return refuse('csr_signature', 'proof of possession failed');
   const key = judgeKey(csr.spki, template);

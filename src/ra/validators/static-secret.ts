@@ -9,9 +9,14 @@ const SALT_BYTES = 16;
 const HASH_BYTES = 32;
 /** Shorter ones are guessed. */
 const SECRET_CHARACTERS_MIN = 12;
-/** Guesses that are worked on at the same time; the rest wait, so that guessing cannot take all memory. */
-const GUESSES_AT_ONCE_MAX = 2;
-const GUESSES_WAITING_MAX = 64;
+/** How many guesses are worked on at the same time, and how many wait for it. */
+export interface GuessLimits {
+  readonly atOnceMax: number;
+  readonly waitingMax: number;
+}
+
+/** Guessing must not take all memory. */
+const guessLimits: GuessLimits = { atOnceMax: 2, waitingMax: 64 };
 
 /**
  * The form in which a static secret stands in the configuration: `scrypt:SALT:HASH`, base64url.
@@ -42,7 +47,7 @@ function derive(secret: string, salt: Uint8Array): Promise<Buffer> {
  *
  * @throws PkiError `config_invalid` if `hashed` is not of the form that `hashStaticSecret` gives.
  */
-export function staticSecretValidator(hashed: string): Validator {
+export function staticSecretValidator(hashed: string, limits: GuessLimits = guessLimits): Validator {
   const [scheme, salt, hash, ...more] = hashed.split(':');
   const expected = Buffer.from(hash ?? '', 'base64url');
   const saltOctets = Buffer.from(salt ?? '', 'base64url');
@@ -60,7 +65,7 @@ export function staticSecretValidator(hashed: string): Validator {
   const processKey = randomBytes(32);
   const quick = (challenge: string) => createHmac('sha256', processKey).update(challenge).digest();
   let known: Buffer | undefined;
-  const turns = new Turns();
+  const turns = new Turns(limits);
   return {
     name: 'static-secret',
     challengeUse: 'shared',
@@ -86,8 +91,14 @@ export function staticSecretValidator(hashed: string): Validator {
 
 /** Lets a few in at a time, and bounds the queue. */
 class Turns {
-  #free = GUESSES_AT_ONCE_MAX;
+  #free: number;
+  readonly #waitingMax: number;
   readonly #waiting: (() => void)[] = [];
+
+  constructor({ atOnceMax, waitingMax }: GuessLimits) {
+    this.#free = atOnceMax;
+    this.#waitingMax = waitingMax;
+  }
 
   /** Resolves true when it is the caller's turn; false if the queue is full. */
   take(): Promise<boolean> {
@@ -95,7 +106,7 @@ class Turns {
       this.#free -= 1;
       return Promise.resolve(true);
     }
-    if (this.#waiting.length >= GUESSES_WAITING_MAX) return Promise.resolve(false);
+    if (this.#waiting.length >= this.#waitingMax) return Promise.resolve(false);
     return new Promise((resolve) => {
       this.#waiting.push(() => resolve(true));
     });
