@@ -36,6 +36,7 @@ import {
   clearKeyForTls,
   openKeyFile,
   type PrivateKey,
+  type SigningThread,
   secretFromReference,
 } from './keys/index.ts';
 import type { ChallengeRecipient, ChallengeSigner, Mdm } from './mdm/index.ts';
@@ -130,7 +131,8 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
   const store = openPkiStore(join(config.dataFolder, 'pki.sqlite'));
   try {
     const issuers: Issuer[] = [];
-    for (const issuer of config.issuers) issuers.push(await openIssuer(issuer));
+    const thread = signingThreadOf(config);
+    for (const issuer of config.issuers) issuers.push(await openIssuer(issuer, thread));
     const ca = new CertificateAuthority({ issuers, templates: builtInTemplates, store, clock });
     const hashKey = secretFromReference(config.ra.challengeHashKey);
     if (hashKey.length < CHALLENGE_HASH_KEY_CHARACTERS_MIN) {
@@ -194,10 +196,18 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
   }
 }
 
-async function openIssuer(config: ServerConfig['issuers'][number]): Promise<Issuer> {
+/** With a worker for each core there is no idle core to sign on. */
+function signingThreadOf(config: ServerConfig): SigningThread {
+  return config.workers === 1 ? 'pool' : 'calling';
+}
+
+async function openIssuer(
+  config: ServerConfig['issuers'][number],
+  signingThread: SigningThread,
+): Promise<Issuer> {
   const chain = readChain(config.certificate);
   const certificate = parseCertificate(chain[0]);
-  const key = await openKey(config.key);
+  const key = await openKey(config.key, signingThread);
   assertIssuing(certificate, chain, key);
   return {
     name: config.name,
@@ -263,7 +273,7 @@ async function serve(
   log: Log,
   clock: Clock,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
-  const signing = await openIdentity(config.ra.signing);
+  const signing = await openIdentity(config.ra.signing, signingThreadOf(config));
   const encryption = await openIdentity(config.ra.encryption);
   assertRa('signing', signing, 'digitalSignature', issuers, clock);
   assertRa('encryption', encryption, 'keyEncipherment', issuers, clock);
@@ -594,12 +604,12 @@ interface Identity {
   readonly key: PrivateKey;
 }
 
-async function openIdentity(config: {
-  readonly certificate: string;
-  readonly key: KeyConfig;
-}): Promise<Identity> {
+async function openIdentity(
+  config: { readonly certificate: string; readonly key: KeyConfig },
+  signingThread: SigningThread = 'calling',
+): Promise<Identity> {
   const certificate = parseCertificate(readChain(config.certificate)[0]);
-  const key = await openKey(config.key);
+  const key = await openKey(config.key, signingThread);
   if (!sameOctets(certificate.spki, key.spki)) {
     throw new PkiError('key_capability', `${config.key.file} is not the key of ${config.certificate}`);
   }
@@ -629,8 +639,11 @@ function assertRa(
   }
 }
 
-async function openKey(config: KeyConfig): Promise<PrivateKey> {
-  return await openKeyFile({ path: config.file, passphrase: secretFromReference(config.passphrase) });
+async function openKey(config: KeyConfig, signingThread: SigningThread): Promise<PrivateKey> {
+  return await openKeyFile(
+    { path: config.file, passphrase: secretFromReference(config.passphrase) },
+    signingThread,
+  );
 }
 
 function readChain(path: string): [Uint8Array, ...Uint8Array[]] {
