@@ -1,0 +1,416 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { Command } from 'commander';
+import {
+  certificates,
+  type FixtureKey,
+  keys,
+  requestOf,
+  staticSecret,
+} from '../../test/support/authorities-fixture.ts';
+import {
+  buildPem,
+  nameFromString,
+  parseCertificate,
+  parseCertificationRequest,
+  parseCrl,
+  parsePem,
+  subjectAltNameExtension,
+} from '../codec/index.ts';
+import { parseConfig } from '../config.ts';
+import { PkiError } from '../errors.ts';
+import { openAuthorities } from '../main.ts';
+import { hashStaticSecret } from '../ra/index.ts';
+import { openLog, systemClock } from '../telemetry.ts';
+import { buildProgram } from './index.ts';
+import { printError, printFacts, printRows } from './output.ts';
+
+let folder: string;
+let config: string;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'leafgate-cli-'));
+  const write = (name: string, text: string) => writeFileSync(join(folder, name), text, { mode: 0o600 });
+  const writeKey = (name: string, { keyObject }: FixtureKey) => {
+    const passphrase = `passphrase of ${name}`;
+    const pem = keyObject.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
+    write(`${name}.key.pem`, String(pem));
+    write(`${name}.passphrase`, passphrase);
+    return { file: `${name}.key.pem`, passphrase: `file:${name}.passphrase` };
+  };
+  const pem = (...list: readonly { readonly raw: Uint8Array }[]) =>
+    list.map(({ raw }) => buildPem('CERTIFICATE', raw)).join('');
+  write('chain.pem', pem(certificates.issuing, certificates.root));
+  write('ra-signing.pem', pem(certificates.raSigning, certificates.issuing));
+  write('ra-encryption.pem', pem(certificates.raEncryption, certificates.issuing));
+  write('hash.key', 'k'.repeat(32));
+  write('static.hash', await hashStaticSecret(staticSecret));
+  const endpoint = (name: string, validator: object) => ({
+    name,
+    paths: [`/scep/${name}`],
+    issuer: 'issuing',
+    template: 'client-authentication',
+    validators: [validator],
+  });
+  config = join(folder, 'leafgate.yaml');
+  write(
+    'leafgate.yaml',
+    JSON.stringify({
+      server: {
+        listen: '127.0.0.1:0',
+        dataFolder: 'data',
+        issuers: [
+          {
+            name: 'issuing',
+            certificate: 'chain.pem',
+            key: writeKey('issuing', keys.issuing),
+            crlUrls: ['http://pki.test/crl/issuing.crl'],
+            caIssuersUrls: ['http://pki.test/aia/issuing.crt'],
+          },
+        ],
+        ra: {
+          signing: { certificate: 'ra-signing.pem', key: writeKey('ra-signing', keys.raSigning) },
+          encryption: { certificate: 'ra-encryption.pem', key: writeKey('ra-encryption', keys.raEncryption) },
+          challengeHashKey: 'file:hash.key',
+        },
+        endpoints: [
+          endpoint('one-time', { oneTime: {} }),
+          endpoint('static', { staticSecret: { hash: 'file:static.hash' } }),
+        ],
+      },
+    }),
+  );
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+/** Everything that a command wrote. */
+interface Output {
+  readonly out: string;
+  readonly error: string;
+}
+
+/** What is written to the console while `act` runs. */
+async function outputOf(act: () => unknown): Promise<Output> {
+  const log = console.log;
+  const errorLog = console.error;
+  const out: string[] = [];
+  const error: string[] = [];
+  console.log = (...parts: unknown[]) => out.push(`${parts.join(' ')}\n`);
+  console.error = (...parts: unknown[]) => error.push(`${parts.join(' ')}\n`);
+  try {
+    await act();
+  } finally {
+    console.log = log;
+    console.error = errorLog;
+  }
+  return { out: out.join(''), error: error.join('') };
+}
+
+/** Makes a command throw where it would end the process. */
+function thrownInstead(command: Command): Command {
+  command.exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} });
+  for (const inner of command.commands) thrownInstead(inner);
+  return command;
+}
+
+/** Runs a command in this process; rejects with what it throws. */
+async function leafgate(...words: string[]): Promise<string> {
+  const program = thrownInstead(buildProgram());
+  const { out } = await outputOf(() => program.parseAsync(['node', 'leafgate', ...words]));
+  return out;
+}
+/** The same with the configuration of the test. */
+const withConfig = (...words: string[]) => leafgate(...words, '--config', config);
+
+const rejectsWith = (code: string, message: RegExp) => (thrown: unknown) =>
+  thrown instanceof PkiError && thrown.code === code && message.test(thrown.message);
+
+describe('leafgate config', () => {
+  test('check says what is configured', async () => {
+    assert.equal(await withConfig('config', 'check'), 'valid: server\n');
+  });
+
+  test('check refuses with the key and what it takes', async () => {
+    const bad = join(folder, 'bad.yaml');
+    writeFileSync(bad, readFileSync(config, 'utf8').replace('"dataFolder"', '"dataFolde"'));
+    await assert.rejects(
+      leafgate('config', 'check', '--config', bad),
+      rejectsWith('config_invalid', /unknown key “dataFolde” in server; did you mean “dataFolder”\?/),
+    );
+    await assert.rejects(
+      leafgate('config', 'check', '--config', join(folder, 'absent.yaml')),
+      rejectsWith('config_invalid', /cannot read .*absent\.yaml/),
+    );
+  });
+
+  test('explain tells one key, with and without the marks of lists', async () => {
+    const line =
+      'server.issuers[].crlPeriod? (default 7d)  How long a CRL is the current one. AD CS: one week.\n';
+    assert.equal(await leafgate('config', 'explain', 'server.issuers.crlPeriod'), line);
+    assert.equal(await leafgate('config', 'explain', 'server.issuers[].crlPeriod'), line);
+  });
+
+  test('explain tells a part and everything in it', async () => {
+    const lines = (await leafgate('config', 'explain', 'server.issuers')).trimEnd().split('\n');
+    assert.match(lines[0] ?? '', /^server\.issuers\[\]/);
+    assert.ok(lines.length > 8);
+    assert.ok(lines.every((line) => line.startsWith('server.issuers[]')));
+    assert.ok((await leafgate('config', 'explain')).split('\n').length > 60);
+  });
+
+  test('explain does not guess', async () => {
+    for (const absent of ['server.issuer', 'serve', 'server.', 'server.issuers.crl', 'x']) {
+      await assert.rejects(
+        leafgate('config', 'explain', absent),
+        rejectsWith('config_invalid', /there is no key/),
+      );
+    }
+  });
+});
+
+describe('leafgate ca, audit, challenge', () => {
+  const csrFile = () => join(folder, 'request.pem');
+  const certificateFile = () => join(folder, 'certificate.pem');
+  let serialNumber = '';
+
+  test('an empty list says none, or is an empty JSON list', async () => {
+    assert.equal(await withConfig('ca', 'list'), 'none\n');
+    assert.equal(await withConfig('audit', 'list'), 'none\n');
+    assert.deepEqual(JSON.parse(await withConfig('ca', 'list', '--json')), []);
+  });
+
+  test('issue writes the certificate with its issuers', async () => {
+    const subject = nameFromString('CN=scep.test,O=Test');
+    const csr = await requestOf({
+      subject: 'CN=scep.test,O=Test',
+      extensions: [subjectAltNameExtension([{ type: 'dNSName', value: 'scep.test' }], subject)],
+    });
+    writeFileSync(csrFile(), buildPem('CERTIFICATE REQUEST', csr));
+    const out = await withConfig('ca', 'issue', 'web-server', csrFile(), certificateFile());
+    const chain = parsePem(readFileSync(certificateFile(), 'utf8'), 'CERTIFICATE');
+    ({ serialNumber } = parseCertificate(chain[0]));
+    assert.equal(out, `${certificateFile()}: serial number ${serialNumber}\n`);
+    assert.deepEqual(Buffer.from(chain[1] ?? []), Buffer.from(certificates.issuing.raw));
+    await assert.rejects(
+      withConfig('ca', 'issue', 'web-server', csrFile(), certificateFile(), '--issuer', 'absent'),
+      rejectsWith('template_denied', /no issuing CA “absent”/),
+    );
+    await assert.rejects(
+      withConfig('ca', 'issue', 'absent', csrFile(), certificateFile()),
+      rejectsWith('template_denied', /no template “absent”/),
+    );
+  });
+
+  test('list is a table for people and JSON for machines', async () => {
+    const [header = '', row = '', ...more] = (await withConfig('ca', 'list')).trimEnd().split('\n');
+    assert.deepEqual(more, []);
+    assert.match(
+      header,
+      /^Serial number +Status +Certificate template +Requester name +Device +Subject +Expires$/,
+    );
+    const at = (title: string) => row.slice(header.indexOf(title)).split(/ {2,}/)[0];
+    assert.equal(at('Serial number'), serialNumber);
+    assert.equal(at('Status'), 'issued');
+    assert.equal(at('Certificate template'), 'web-server');
+    assert.match(at('Requester name') ?? '', /^operator /);
+    assert.equal(at('Subject'), 'CN=scep.test,O=Test');
+    assert.match(at('Expires') ?? '', /^\d{4}-\d\d-\d\d \d\d:\d\dZ$/);
+
+    const [record, ...others] = JSON.parse(await withConfig('ca', 'list', '--json')) as object[];
+    assert.deepEqual(others, []);
+    assert.partialDeepStrictEqual(record, {
+      serialNumber,
+      status: 'issued',
+      issuer: 'issuing',
+      subjectAltName: 'DNS:scep.test',
+    });
+    assert.ok(!('certificate' in (record ?? {})));
+    assert.equal(await withConfig('ca', 'list', '--status', 'revoked'), 'none\n');
+    assert.equal(await withConfig('ca', 'list', '--template', 'ra-signing'), 'none\n');
+  });
+
+  test('show tells one certificate, however its number is written', async () => {
+    const spaced = serialNumber.toUpperCase().replaceAll(/..(?=.)/g, '$&:');
+    const out = await withConfig('ca', 'show', spaced);
+    assert.match(out, new RegExp(`^serialNumber: +${serialNumber}$`, 'm'));
+    const pem = parsePem(out, 'CERTIFICATE');
+    assert.equal(parseCertificate(pem[0]).serialNumber, serialNumber);
+    assert.partialDeepStrictEqual(JSON.parse(await withConfig('ca', 'show', serialNumber, '--json')), {
+      serialNumber,
+    });
+    await assert.rejects(withConfig('ca', 'show', 'aa'), rejectsWith('certificate_unknown', /number aa$/));
+  });
+
+  test('revoke revokes and publishes; crl writes what counts', async () => {
+    const file = join(folder, 'issuing.crl');
+    assert.match(await withConfig('ca', 'crl', 'issuing', file), /: CRL number 1, next update \d{4}-/);
+    assert.deepEqual(parseCrl(readFileSync(file)).revoked, []);
+    assert.equal(
+      await withConfig('ca', 'revoke', serialNumber, '--reason', 'keyCompromise'),
+      `${serialNumber}: revoked; CRL number 2\n`,
+    );
+    assert.equal(await withConfig('ca', 'revoke', serialNumber), `${serialNumber}: already; CRL number 2\n`);
+    await withConfig('ca', 'crl', 'issuing', file);
+    assert.deepEqual(
+      parseCrl(readFileSync(file)).revoked.map((entry) => [entry.serialNumber, entry.reason]),
+      [[serialNumber, 'keyCompromise']],
+    );
+    await assert.rejects(
+      withConfig('ca', 'crl', 'absent', join(folder, 'absent.crl')),
+      rejectsWith('template_denied', /no issuing CA “absent”/),
+    );
+    assert.ok(!existsSync(join(folder, 'absent.crl')));
+  });
+
+  test('audit list tells it, newest first', async () => {
+    const [header = '', ...rows] = (await withConfig('audit', 'list')).trimEnd().split('\n');
+    assert.match(header, /^Time +Event +Reason +Reference +Actor +Text +Detail$/);
+    const events = rows.map((row) => row.slice(header.indexOf('Event')).split(' ')[0]);
+    assert.deepEqual(events, ['certificate.revoked', 'certificate.issued']);
+    const entries = JSON.parse(await withConfig('audit', 'list', '--event', 'certificate.revoked', '--json'));
+    assert.equal(entries.length, 1);
+    assert.partialDeepStrictEqual(entries[0], {
+      event: 'certificate.revoked',
+      detail: { serialNumber, reason: 'keyCompromise' },
+    });
+    assert.equal(await withConfig('audit', 'list', '--reference', 'LG-ABSENT'), 'none\n');
+    assert.equal((await withConfig('audit', 'list', '--limit', '1')).trimEnd().split('\n').length, 2);
+  });
+
+  for (const [name, words] of [
+    ['ca', ['ca', 'list']],
+    ['audit', ['audit', 'list']],
+  ] as const) {
+    for (const limit of ['0', '-1', '1.5', 'x', '', 'Infinity', '1e99']) {
+      test(`${name} list refuses the limit “${limit}”`, async () => {
+        await assert.rejects(withConfig(...words, '--limit', limit), /a positive whole number/);
+      });
+    }
+  }
+
+  test('a wrong word is no command', async () => {
+    await assert.rejects(withConfig('ca', 'list', '--status', 'valid'), /choices/);
+    await assert.rejects(withConfig('ca', 'revoke', serialNumber, '--reason', 'removeFromCRL'), /choices/);
+    await assert.rejects(leafgate('ca', 'lsit'), /unknown command/);
+  });
+
+  test('challenge create makes one that a request with the pinned names can use', async () => {
+    const made = JSON.parse(
+      await withConfig(
+        'challenge',
+        'create',
+        'one-time',
+        '--device',
+        'printer-7',
+        '--subject',
+        'CN=printer-7, O=Test',
+        '--san',
+        'DNS:printer-7.test,URI:urn:printer:7',
+        '--json',
+      ),
+    ) as { readonly challenge: string; readonly expires: string };
+    assert.match(made.challenge, /^[0-9A-F]{40}$/);
+    const lifetimeMs = Date.parse(made.expires) - Date.now();
+    assert.ok(lifetimeMs > 59 * 60_000 && lifetimeMs <= 3_600_000);
+    const { server } = parseConfig(readFileSync(config, 'utf8'), folder);
+    assert.ok(server !== undefined);
+    const authorities = await openAuthorities(server, openLog('silent', 'test'), systemClock);
+    try {
+      const subject = nameFromString('CN=printer-7,O=Test');
+      const csr = parseCertificationRequest(
+        await requestOf({
+          subject: 'CN=printer-7,O=Test',
+          challengePassword: made.challenge,
+          extensions: [
+            subjectAltNameExtension(
+              [
+                { type: 'dNSName', value: 'printer-7.test' },
+                { type: 'uniformResourceIdentifier', value: 'urn:printer:7' },
+              ],
+              subject,
+            ),
+          ],
+        }),
+      );
+      const outcome = await authorities.ra.enrol({
+        endpoint: 'one-time',
+        transactionID: 't',
+        csr,
+        challengePassword: made.challenge,
+        source: 'test',
+        receivedAt: new Date(),
+      });
+      assert.equal(outcome.outcome, 'issued', JSON.stringify(outcome));
+    } finally {
+      await authorities.close();
+    }
+  });
+
+  test('challenge create refuses what could never be used', async () => {
+    const refused: readonly (readonly [words: string[], message: RegExp])[] = [
+      [['static'], /no endpoint “static” with the oneTime validator/],
+      [['absent'], /no endpoint “absent”/],
+      [['one-time', '--minutes', '0'], /a positive whole number/],
+      [['one-time', '--minutes', 'Infinity'], /a positive whole number/],
+      [['one-time', '--minutes', '99999999'], /at most/],
+      [['one-time', '--subject', 'printer'], /expected an attribute such as CN=/],
+      [['one-time', '--san', 'printer.test'], /expected DNS:, email:, URI:, IP: or UPN:/],
+      [['one-time', '--san', 'DNS:a.test,,DNS:b.test'], /expected DNS:/],
+    ];
+    for (const [words, message] of refused)
+      await assert.rejects(withConfig('challenge', 'create', ...words), message, words.join(' '));
+  });
+});
+
+describe('output', () => {
+  // A name that clears the screen, colours what follows and ends the line.
+  const hostile = 'CN=\u001b[2J\u001b[31mred\u009b0m\r\n\u0007';
+
+  test('what a device wrote does not steer the terminal', async () => {
+    const row = { subject: hostile, detail: { transactionID: hostile }, at: new Date(0), none: undefined };
+    const columns = { subject: 'Subject', detail: 'Detail', at: 'Time', none: 'None' };
+    const table = (await outputOf(() => printRows([row], columns, {}))).out;
+    const facts = (await outputOf(() => printFacts(row, {}))).out;
+    for (const text of [table, facts]) {
+      assert.doesNotMatch(text.replaceAll('\n', ''), /\p{Cc}/u);
+      assert.match(text, /CN=\\x1b\[2J\\x1b\[31mred\\x9b0m\\x0d\\x0a\\x07/);
+    }
+    assert.equal(table.trimEnd().split('\n').length, 2);
+    assert.match(table, /1970-01-01 00:00Z/);
+    const json = (await outputOf(() => printRows([row], columns, { json: true }))).out;
+    assert.equal(JSON.parse(json)[0].subject, hostile);
+  });
+
+  test('columns are aligned, and nothing follows the last', async () => {
+    const { out } = await outputOf(() =>
+      printRows([{ a: 'long value', b: 'x' }, { a: 'y' }], { a: 'A', b: 'B' }, {}),
+    );
+    assert.equal(out, 'A           B\nlong value  x\ny\n');
+  });
+
+  test('an error has a hint if we know one, and never a stack', async () => {
+    const known = await outputOf(() => printError(new PkiError('store_locked', 'another server runs')));
+    assert.equal(known.out, '');
+    assert.equal(
+      known.error,
+      'error: another server runs\nhint: Stop the other server, or give this one a data folder of its own.\n',
+    );
+    const unknown = await outputOf(() => printError(new Error('broken')));
+    assert.equal(unknown.error, 'error: broken\n');
+    assert.equal(printErrorStatus(), 1);
+  });
+
+  function printErrorStatus(): number {
+    const errorLog = console.error;
+    console.error = () => {};
+    try {
+      return printError('text');
+    } finally {
+      console.error = errorLog;
+    }
+  }
+});

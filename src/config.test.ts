@@ -1,0 +1,480 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { configReference } from './cli/config-reference.ts';
+import { type Config, parseConfig, readConfig } from './config.ts';
+import { PkiError } from './errors.ts';
+
+const folder = '/etc/leafgate';
+const key = { file: 'x.key.pem', passphrase: 'file:x.passphrase' };
+const identity = { certificate: 'x.pem', key };
+
+/** A server with everything that must be there, and nothing else. */
+const server = () => ({
+  listen: '127.0.0.1:8080',
+  dataFolder: 'data',
+  issuers: [
+    {
+      name: 'issuing',
+      certificate: 'chain.pem',
+      key,
+      crlUrls: ['http://pki.test/crl/issuing.crl'],
+      caIssuersUrls: ['http://pki.test/aia/issuing.crt'],
+    },
+  ],
+  ra: { signing: identity, encryption: identity, challengeHashKey: 'env:HASH_KEY' },
+  endpoints: [
+    {
+      name: 'intune',
+      paths: ['/certsrv/mscep/mscep.dll'],
+      issuer: 'issuing',
+      template: 'client-authentication',
+      validators: [{ oneTime: {} }],
+    },
+  ],
+});
+
+type ServerText = ReturnType<typeof server>;
+/** A configuration with one server that a function changed; JSON is YAML too. */
+function serverWith(change: (config: ServerText & Record<string, unknown>) => void = () => {}): string {
+  // Nothing is shared: what one row changes, no other sees.
+  const config = JSON.parse(JSON.stringify(server())) as ServerText;
+  change(config as ServerText & Record<string, unknown>);
+  return JSON.stringify({ server: config });
+}
+
+function faultOf(text: string): string {
+  try {
+    parseConfig(text, folder);
+  } catch (thrown) {
+    assert.ok(thrown instanceof PkiError, String(thrown));
+    assert.equal(thrown.code, 'config_invalid');
+    return thrown.message;
+  }
+  return assert.fail('was taken');
+}
+
+const serverOf = (config: Config) => config.server as NonNullable<Config['server']>;
+
+describe('parseConfig refuses', () => {
+  const rows: readonly (readonly [name: string, text: string, fault: RegExp])[] = [
+    ['nothing', '', /^the file: /],
+    ['a list', '- a', /^the file: /],
+    ['no YAML', 'server: [', /^not YAML: /],
+    ['a key twice', 'log: info\nlog: warn', /^not YAML: /],
+    ['aliases', 'log: &a info\nx: *a', /^not YAML: /],
+    ['no part', 'log: info', /names no part: one of server, edge, connector, mdm/],
+    ['a part without content', 'server:', /^server: /],
+    ['an unknown part', 'sever: {}', /unknown key “sever”; did you mean “server”\?/],
+    ['__proto__', '__proto__: {}\nserver: {}', /unknown key “__proto__”/],
+    [
+      'an unknown key',
+      serverWith((config) => Object.assign(config, { lissten: 1 })),
+      /^unknown key “lissten” in server; did you mean “listen”\?$/,
+    ],
+    [
+      'an unknown key in a list',
+      serverWith((config) => Object.assign(config.issuers[0] ?? {}, { crlPeriods: '7d' })),
+      /unknown key “crlPeriods” in server\.issuers\.0; did you mean “crlPeriod”\?/,
+    ],
+    [
+      'an unknown key deep inside',
+      serverWith((config) => Object.assign(config.ra.signing, { keys: key })),
+      /unknown key “keys” in server\.ra\.signing; did you mean “key”\?/,
+    ],
+    [
+      'two unknown keys',
+      serverWith((config) => Object.assign(config, { worker: 1, dataFolders: 'x' })),
+      /“worker” in server; did you mean “workers”\?\nunknown key “dataFolders” in server; did you mean “dataFolder”\?/,
+    ],
+    [
+      'a missing key',
+      serverWith((config) => Reflect.deleteProperty(config, 'dataFolder')),
+      /^server\.dataFolder: /,
+    ],
+    [
+      'an empty path',
+      serverWith((config) => Object.assign(config, { dataFolder: '' })),
+      /^server\.dataFolder: /,
+    ],
+    ['no endpoint', serverWith((config) => Object.assign(config, { endpoints: [] })), /^server\.endpoints: /],
+    ['no issuing CA', serverWith((config) => Object.assign(config, { issuers: [] })), /^server\.issuers: /],
+    [
+      'an endpoint without validator',
+      serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { validators: [] })),
+      /^server\.endpoints\.0\.validators: an endpoint without a validator would let anyone in$/,
+    ],
+    [
+      'an endpoint that does not speak of validators',
+      serverWith((config) => Reflect.deleteProperty(config.endpoints[0] ?? {}, 'validators')),
+      /^server\.endpoints\.0\.validators: /,
+    ],
+    [
+      'a validator of no kind',
+      serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { validators: [{}] })),
+      /^server\.endpoints\.0\.validators\.0: exactly one of intune, oneTime, staticSecret$/,
+    ],
+    [
+      'a validator of two kinds',
+      serverWith((config) =>
+        Object.assign(config.endpoints[0] ?? {}, {
+          validators: [{ oneTime: {}, staticSecret: { hash: 'env:HASH' } }],
+        }),
+      ),
+      /exactly one of intune, oneTime, staticSecret/,
+    ],
+    [
+      'an unknown validator',
+      serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { validators: [{ onetime: {} }] })),
+      /unknown key “onetime” in server\.endpoints\.0\.validators\.0; did you mean “oneTime”\?/,
+    ],
+    [
+      'an endpoint with two names of one',
+      serverWith((config) => config.endpoints.push({ ...config.endpoints[0], paths: ['/other'] } as never)),
+      /^server\.endpoints\.1\.name: “intune” is there already$/,
+    ],
+    [
+      'a path of two endpoints, whatever its case',
+      serverWith((config) =>
+        config.endpoints.push({
+          ...config.endpoints[0],
+          name: 'other',
+          paths: ['/CertSrv/mscep/MSCEP.dll'],
+        } as never),
+      ),
+      /^server\.endpoints\.1\.paths\.0: “\/certsrv\/mscep\/mscep\.dll” is there already$/,
+    ],
+    [
+      'a CA with two names of one',
+      serverWith((config) =>
+        Object.assign(config, { published: [{ name: 'issuing', certificate: 'r.pem', crl: 'r.crl' }] }),
+      ),
+      /^server\.published\.0\.name: “issuing” is there already$/,
+    ],
+    [
+      'an endpoint of a CA that is not there',
+      serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { issuer: 'isuing' })),
+      /^server\.endpoints\.0\.issuer: there is no issuing CA “isuing”$/,
+    ],
+    [
+      'an endpoint of a CA that is only shown',
+      serverWith((config) => {
+        Object.assign(config, { published: [{ name: 'root', certificate: 'r.pem', crl: 'r.crl' }] });
+        Object.assign(config.endpoints[0] ?? {}, { issuer: 'root' });
+      }),
+      /^server\.endpoints\.0\.issuer: there is no issuing CA “root”$/,
+    ],
+    ...['', 'certsrv', '/', '/a/', '//a', '/a b', '/a?b', '/a#b', '/a/*', '/:id', '/%41'].map(
+      (path) =>
+        [
+          `the path “${path}”`,
+          serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { paths: [path] })),
+          /^server\.endpoints\.0\.paths\.0: a path such as /,
+        ] as const,
+    ),
+    ...['', 'Intune', 'a b', '-a', 'a/b', '../a', 'ä'].map(
+      (name) =>
+        [
+          `the name “${name}”`,
+          serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { name })),
+          /^server\.endpoints\.0\.name: lower-case letters, digits and hyphens$/,
+        ] as const,
+    ),
+    ...['', '8080', ':8080', 'localhost', '127.0.0.1:', '127.0.0.1:http', '::1:8080', 'a b:1'].map(
+      (listen) =>
+        [
+          `the address “${listen}”`,
+          serverWith((config) => Object.assign(config, { listen })),
+          /^server\.listen: an address and a port/,
+        ] as const,
+    ),
+    ...['7', '7 d', '7D', '-7d', '1.5d', '7w', 'd', '', '7d ', '1234567890d', '0d', '0ms', '40000d'].map(
+      (crlPeriod) =>
+        [
+          `the duration “${crlPeriod}”`,
+          serverWith((config) => Object.assign(config.issuers[0] ?? {}, { crlPeriod })),
+          /^server\.issuers\.0\.crlPeriod: (a number and a unit|more than nothing)/,
+        ] as const,
+    ),
+    [
+      'a duration that is a number',
+      serverWith((config) => Object.assign(config.issuers[0] ?? {}, { crlPeriod: 7 })),
+      /^server\.issuers\.0\.crlPeriod: /,
+    ],
+    ...['ftp://pki.test/a', 'pki.test/a', 'ldap://x', 'javascript:1', ''].map(
+      (url) =>
+        [
+          `the URL “${url}”`,
+          serverWith((config) => Object.assign(config.issuers[0] ?? {}, { crlUrls: [url] })),
+          /^server\.issuers\.0\.crlUrls\.0: /,
+        ] as const,
+    ),
+    [
+      'no URL',
+      serverWith((config) => Object.assign(config.issuers[0] ?? {}, { crlUrls: [] })),
+      /^server\.issuers\.0\.crlUrls: /,
+    ],
+    ...[0, 65, 1.5, '2'].map(
+      (workers) =>
+        [
+          `${JSON.stringify(workers)} workers`,
+          serverWith((config) => Object.assign(config, { workers })),
+          /^server\.workers: /,
+        ] as const,
+    ),
+    ['an unknown level', 'log: verbose', /^log: /],
+    [
+      'Intune by plain HTTP',
+      serverWith((config) =>
+        Object.assign(config.endpoints[0] ?? {}, {
+          validators: [
+            { intune: { tenant: 't', appId: 'a', secret: 'env:S', authority: 'http://login.test' } },
+          ],
+        }),
+      ),
+      /^server\.endpoints\.0\.validators\.0\.intune\.authority: /,
+    ],
+    [
+      'a danger that is not quite said',
+      serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { dangerAllowSingleDes: 'yes' })),
+      /^server\.endpoints\.0\.dangerAllowSingleDes: /,
+    ],
+  ];
+  for (const [name, text, fault] of rows) {
+    test(name, () => assert.match(faultOf(text), fault));
+  }
+
+  const inline = 'hunter2-is-my-passphrase';
+  const places: readonly (readonly [name: string, place: (config: ServerText) => object, keyName: string])[] =
+    [
+      ['a passphrase', (config) => config.issuers[0]?.key as object, 'passphrase'],
+      ['the hash key', (config) => config.ra, 'challengeHashKey'],
+    ];
+  for (const [name, place, keyName] of places) {
+    for (const written of [inline, 'file:', 'env:', `FILE:${inline}`, ` file:${inline}`, '']) {
+      test(`${name} that stands in the file as “${written.replace(inline, '…')}”, without repeating it`, () => {
+        const text = serverWith((config) => {
+          Object.assign(place(config), { [keyName]: written });
+        });
+        const fault = faultOf(text);
+        assert.match(fault, /a reference: file:PATH or env:NAME; secrets themselves never stand here/);
+        assert.ok(!fault.includes(inline));
+      });
+    }
+  }
+});
+
+describe('parseConfig', () => {
+  test('fills in what is not said', () => {
+    const config = parseConfig(serverWith(), folder);
+    assert.equal(config.log, 'info');
+    const { workers, serviceIdentity, published, issuers, endpoints, listen } = serverOf(config);
+    assert.equal(workers, 1);
+    assert.equal(serviceIdentity, 'svc-leafgate-ra');
+    assert.deepEqual(published, []);
+    assert.equal(issuers[0]?.crlPeriod, 7 * 86_400_000);
+    assert.equal(issuers[0]?.crlOverlap, 12 * 3_600_000);
+    assert.equal(endpoints[0]?.dangerAllowSingleDes, false);
+    assert.deepEqual(listen, { host: '127.0.0.1', port: 8080 });
+    assert.deepEqual([config.edge, config.connector, config.mdm], [undefined, undefined, undefined]);
+  });
+
+  const durations: readonly (readonly [text: string, ms: number])[] = [
+    ['1ms', 1],
+    ['500ms', 500],
+    ['30s', 30_000],
+    ['10m', 600_000],
+    ['12h', 43_200_000],
+    ['90d', 7_776_000_000],
+    ['36500d', 3_153_600_000_000],
+  ];
+  for (const [text, ms] of durations) {
+    test(`${text} is ${ms} ms`, () => {
+      const config = parseConfig(
+        serverWith((changed) => Object.assign(changed.issuers[0] ?? {}, { crlPeriod: text })),
+        folder,
+      );
+      assert.equal(serverOf(config).issuers[0]?.crlPeriod, ms);
+    });
+  }
+
+  const addresses: readonly (readonly [text: string, host: string, port: number])[] = [
+    ['0.0.0.0:80', '0.0.0.0', 80],
+    ['localhost:0', 'localhost', 0],
+    ['[::1]:8080', '::1', 8080],
+    ['[::]:443', '::', 443],
+  ];
+  for (const [text, host, port] of addresses) {
+    test(`${text} is an address`, () => {
+      const config = parseConfig(
+        serverWith((changed) => Object.assign(changed, { listen: text })),
+        folder,
+      );
+      assert.deepEqual(serverOf(config).listen, { host, port });
+    });
+  }
+
+  test('paths are relative to the file, also those of secrets; everything else stays as it is', () => {
+    const config = serverOf(
+      parseConfig(
+        serverWith((changed) => {
+          Object.assign(changed, {
+            serviceIdentity: 'data',
+            published: [{ name: 'root', certificate: '/abs/root.pem', crl: '../root.crl' }],
+          });
+        }),
+        folder,
+      ),
+    );
+    assert.equal(config.dataFolder, '/etc/leafgate/data');
+    assert.equal(config.serviceIdentity, 'data');
+    assert.equal(config.issuers[0]?.certificate, '/etc/leafgate/chain.pem');
+    assert.deepEqual(config.issuers[0]?.key, {
+      file: '/etc/leafgate/x.key.pem',
+      passphrase: 'file:/etc/leafgate/x.passphrase',
+    });
+    assert.equal(config.ra.challengeHashKey, 'env:HASH_KEY');
+    assert.deepEqual(config.published[0], {
+      name: 'root',
+      certificate: '/abs/root.pem',
+      crl: '/etc/root.crl',
+    });
+    assert.deepEqual(config.endpoints[0]?.paths, ['/certsrv/mscep/mscep.dll']);
+    assert.deepEqual(config.issuers[0]?.crlUrls, ['http://pki.test/crl/issuing.crl']);
+  });
+
+  test('is frozen, all of it', () => {
+    const config = parseConfig(serverWith(), folder);
+    const everything = (value: unknown): unknown[] =>
+      typeof value === 'object' && value !== null ? [value, ...Object.values(value).flatMap(everything)] : [];
+    assert.ok(everything(config).length > 10);
+    for (const value of everything(config)) assert.ok(Object.isFrozen(value));
+  });
+
+  test('two validators on an endpoint are two', () => {
+    const config = parseConfig(
+      serverWith((changed) =>
+        Object.assign(changed.endpoints[0] ?? {}, {
+          validators: [{ oneTime: {} }, { staticSecret: { hash: 'file:hash' } }],
+        }),
+      ),
+      folder,
+    );
+    assert.deepEqual(serverOf(config).endpoints[0]?.validators, [
+      { oneTime: {} },
+      { staticSecret: { hash: 'file:/etc/leafgate/hash' } },
+    ]);
+  });
+});
+
+test('readConfig reads relative to the file, and says which file it cannot read', () => {
+  const place = mkdtempSync(join(tmpdir(), 'leafgate-config-'));
+  try {
+    const path = join(place, 'leafgate.yaml');
+    assert.throws(
+      () => readConfig(path),
+      (thrown) =>
+        thrown instanceof PkiError && thrown.code === 'config_invalid' && thrown.message.includes(path),
+    );
+    writeFileSync(path, serverWith());
+    assert.equal(serverOf(readConfig(path)).dataFolder, join(place, 'data'));
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+});
+
+describe('configReference', () => {
+  /** A configuration in which every key stands. */
+  const whole = {
+    log: 'info',
+    server: {
+      ...server(),
+      workers: 2,
+      serviceIdentity: 'x',
+      issuers: [{ ...server().issuers[0], crlPeriod: '7d', crlOverlap: '12h' }],
+      published: [{ name: 'root', certificate: 'r.pem', crl: 'r.crl' }],
+      endpoints: [
+        {
+          ...server().endpoints[0],
+          dangerAllowSingleDes: true,
+          validators: [
+            {
+              intune: {
+                tenant: 't',
+                appId: 'a',
+                secret: 'env:S',
+                authority: 'https://login.test',
+                graph: 'https://graph.test',
+                intuneResource: 'https://intune.test',
+                extraCa: 'ca.pem',
+              },
+            },
+            { oneTime: {} },
+            { staticSecret: { hash: 'env:H' } },
+          ],
+        },
+      ],
+    },
+    edge: {
+      http: '0.0.0.0:80',
+      https: { listen: '0.0.0.0:443', ...identity },
+      tunnel: {
+        listen: '0.0.0.0:8443',
+        ...identity,
+        connectorCa: 'ca.pem',
+        connectors: ['connector-1'],
+      },
+      allow: [{ name: 'a', methods: ['GET'], path: '/a', requestTargetBytesMax: 1, bodyBytesMax: 0 }],
+    },
+    connector: {
+      edge: { address: 'edge.test:8443', servername: 'edge.test', ca: 'ca.pem' },
+      ...identity,
+      target: 'http://127.0.0.1:8080',
+      allow: [{ name: 'a', methods: ['GET'], path: '/a', requestTargetBytesMax: 1, bodyBytesMax: 0 }],
+    },
+    mdm: {
+      listen: '127.0.0.1:8445',
+      publicUrl: 'https://mdm.test',
+      ...identity,
+      databaseFile: 'mdm.sqlite',
+      tenant: 't',
+      applications: [{ appId: 'a', secret: 'env:S' }],
+      challengeSigner: identity,
+      challengeRecipient: identity,
+    },
+  };
+
+  function keysOf(value: unknown, prefix = ''): string[] {
+    if (Array.isArray(value)) return value.flatMap((item) => keysOf(item, prefix));
+    if (typeof value !== 'object' || value === null) return [];
+    return Object.entries(value).flatMap(([name, item]) => {
+      const keyName = `${prefix === '' ? '' : `${prefix}.`}${name}${Array.isArray(item) ? '[]' : ''}`;
+      return [keyName, ...keysOf(item, keyName)];
+    });
+  }
+
+  test('lists every key that a configuration can have, and no other', () => {
+    parseConfig(JSON.stringify(whole), folder);
+    const listed = configReference().map((row) => row.key);
+    assert.equal(new Set(listed).size, listed.length);
+    assert.deepEqual([...new Set(keysOf(whole))].sort(), [...listed].sort());
+  });
+
+  test('says what must be there and what stands in for the rest', () => {
+    const rows = new Map(configReference().map((row) => [row.key, row]));
+    assert.equal(rows.get('server.listen')?.required, true);
+    assert.equal(rows.get('server')?.required, false);
+    assert.equal(rows.get('server.workers')?.required, false);
+    const fallbacks = [
+      ['log', '"info"'],
+      ['server.workers', '1'],
+      ['server.issuers[].crlPeriod', '7d'],
+      ['server.issuers[].crlOverlap', '12h'],
+      ['server.endpoints[].dangerAllowSingleDes', 'false'],
+      ['server.dataFolder', undefined],
+    ] as const;
+    for (const [keyName, fallback] of fallbacks) assert.equal(rows.get(keyName)?.fallback, fallback, keyName);
+  });
+});
