@@ -24,13 +24,19 @@ import {
   type TestServer,
 } from '../../test/support/authorities-fixture.ts';
 import { encoded, nodesOf, treeOf } from '../../test/support/codec-fixture.ts';
+import { StoreFailures } from '../../test/support/failing-store.ts';
 import {
+  buildCertificationRequest,
   commonNameOf,
+  der,
   nameToString,
   objectIdentifier,
   oid,
   parseSignedData,
   sameOctets,
+  sequence,
+  tag,
+  utf8String,
   verifyCertificateSignature,
 } from '../codec/index.ts';
 import type { FailInfo } from '../errors.ts';
@@ -525,6 +531,51 @@ describe('answers of the protocol', () => {
       csr: await requestOf({ challengePassword: 'unreachable' }),
     });
     assert.equal(again.pkiStatus, 'SUCCESS');
+  });
+
+  test('a refusal that cannot be put on record is 503, and decides nothing', async () => {
+    const failures = new StoreFailures();
+    const broken = await openTestServer({ storeOf: failures.wrap });
+    try {
+      const csr = await requestOf({ challengePassword: 'no such challenge' });
+      const unsigned = Buffer.from(await messageOf({ csr }));
+      unsigned[unsigned.length - 1] = (unsigned.at(-1) as number) ^ 1;
+      for (const message of [
+        unsigned,
+        await messageOf({ csr }),
+        await messageOf({ csr, cipher: 'des-cbc' }),
+      ]) {
+        failures.plan('appendAudit', 'not persisted');
+        const answer = await broken.post('one-time', message);
+        assertText(answer, 503, /^the request cannot be served now; try again\n$/);
+        assert.match(answer.headers['retry-after'] ?? '', /^\d+$/);
+      }
+      assert.equal(failures.pending, 0);
+      const again = await enrolAt(broken, 'one-time', { csr });
+      assert.equal(again.pkiStatus, 'FAILURE');
+    } finally {
+      await broken.close();
+    }
+  });
+
+  test('a name that has no proper encoding is a FAILURE of the protocol', async () => {
+    // RFC 5280 §7.5: a mailbox travels in ASCII; this one comes as UTF8String.
+    const mailbox = sequence(objectIdentifier(oid.emailAddress), utf8String('ä@test'));
+    const raw = sequence(der(tag.set, mailbox));
+    const key = keys.device;
+    const csr = await buildCertificationRequest(
+      {
+        subject: { raw, rdns: [] },
+        spki: key.spki,
+        extensions: [],
+        signatureAlgorithm: 'rsa-sha256',
+        challengePassword: staticSecret,
+      },
+      key.signs,
+    );
+    const certRep = await outcome('static', { csr, transactionID: 'mailbox' });
+    assert.equal(certRep.pkiStatus === 'FAILURE' && certRep.failInfo, 'badMessageCheck');
+    assert.equal(auditIn(server, 1)[0]?.code, 'name_malformed');
   });
 
   test('message types that are not served have their answer and issue nothing', async () => {
