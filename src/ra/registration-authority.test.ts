@@ -112,6 +112,16 @@ describe('a one-time challenge serves one request', () => {
     assert.equal(recordsIn(authorities).length, 1);
   });
 
+  test('twenty copies at once ask the validator once', async () => {
+    const authorities = await open();
+    const { scripted } = authorities;
+    const sent = { challengePassword: 'x' };
+    const outcomes = await Promise.all(Array.from({ length: 20 }, () => enrol(authorities, sent)));
+    assert.equal(new Set(outcomes.map((outcome) => certificateIn(outcome).serialNumber)).size, 1);
+    assert.equal(scripted.validated.length, 1);
+    assert.equal(scripted.succeeded.length, 1);
+  });
+
   test('twenty keys at once get one certificate, and nineteen a refusal', async () => {
     const authorities = await open();
     const challengePassword = await authorities.challengeFor(endpoint);
@@ -144,6 +154,10 @@ describe('a one-time challenge serves one request', () => {
       certificateIn(await enrol(authorities, { endpoint, challengePassword }));
       assertRefused(authorities, await enrol(authorities, { endpoint, challengePassword, ...sent }), code);
       assert.equal(recordsIn(authorities).length, 1);
+      if (code === 'challenge_reused') {
+        const told = sent.key === undefined ? /^request \w+ asked for something else$/ : /with another key$/;
+        assert.match(auditIn(authorities)[0]?.detail.detail ?? '', told);
+      }
     });
   }
 
