@@ -343,7 +343,7 @@ test('a body over the limit is answered 413, declared or not', async (t) => {
   assert.equal(declared.status, 413);
   const chunked = await ask(rig.httpPort, '/scep', { body, headers: { 'transfer-encoding': 'chunked' } });
   assert.equal(chunked.status, 413);
-  assert.match(chunked.body.toString(), /^the request is too large \(LG-[A-Z2-7]{6}\)\n$/);
+  assert.match(chunked.body.toString(), /^the request is too large \(LG-[A-Z2-7]{8}\)\n$/);
 });
 
 test('the connector refuses what the edge would let through', async (t) => {
@@ -741,10 +741,10 @@ test('the connector takes no report that an edge does not send, and none too oft
       stream.end(body);
     });
   const row = { at: new Date(), reason: 'path', method: 'GET', path: '/', source: '-', count: 1 };
-  const good = JSON.stringify([{ ...row, reference: 'LG-AAAAAA' }]);
+  const good = JSON.stringify([{ ...row, reference: 'LG-AAAAAAAA' }]);
   assert.equal(await send('[]'), 400);
   assert.equal(
-    await send(JSON.stringify([{ ...row, reference: 'LG-AAAAAA', event: 'certificate.issued' }])),
+    await send(JSON.stringify([{ ...row, reference: 'LG-AAAAAAAA', event: 'certificate.issued' }])),
     400,
   );
   assert.equal(await send(' '.repeat(1_000_000)), 0);
