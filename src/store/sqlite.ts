@@ -15,12 +15,6 @@ export interface Migration {
 const BUSY_TIMEOUT_MS = 10_000;
 
 /**
- * How long a commit waits for company. Two milliseconds cost an idle enrolment nothing that a person notices; on a busy
- * server several requests share each commit, which costs as much as a signature.
- */
-const GROUP_COMMIT_WINDOW_MS = 2;
-
-/**
  * How long a group steps back when another process is committing. About as long as a commit, and shorter than the pause
  * that the other makes before its next.
  */
@@ -39,7 +33,7 @@ interface PendingWork {
  * A SQLite database in WAL mode with `synchronous = FULL`.
  *
  * Promise: when `commit(work)` resolves, what `work` wrote survives a crash of the process and of the machine.
- * All work of one window is one transaction. Work must be synchronous, must not depend on having run only once (it is
+ * All work of one turn of the event loop is one transaction. Work must be synchronous, must not depend on having run only once (it is
  * run again on its own if another member of its group throws), and must write through the statements of this object.
  * Several processes may open the same file; their commits take turns, and none stops the others' other work.
  */
@@ -48,7 +42,7 @@ export class SqliteFile {
   readonly #statements = new Map<string, StatementSync>();
   #pending: PendingWork[] = [];
   /** Ends the collecting of a group; `undefined` when nothing is pending. */
-  #scheduled: NodeJS.Timeout | undefined;
+  #scheduled: NodeJS.Immediate | NodeJS.Timeout | undefined;
   /** Since when (`performance.now()`) the pending work has been waiting for another process. */
   #waitingSince: number | undefined;
   #closed = false;
@@ -148,7 +142,9 @@ export class SqliteFile {
         return;
       }
       this.#pending.push({ work, resolve: resolve as (value: unknown) => void, reject });
-      this.#scheduled ??= setTimeout(() => this.#flushWhenFree(), GROUP_COMMIT_WINDOW_MS);
+      // The group is whatever this turn of the event loop brings: on a busy server all requests that were read together,
+      // on an idle one a single write, which waits for nobody.
+      this.#scheduled ??= setImmediate(() => this.#flushWhenFree());
     });
   }
 
@@ -156,7 +152,7 @@ export class SqliteFile {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#scheduled);
+    this.#scheduled = undefined;
     if (this.#pending.length > 0) this.#settle(this.#takePending());
     this.#statements.clear();
     this.#db.close();
