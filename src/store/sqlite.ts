@@ -33,8 +33,9 @@ interface PendingWork {
  * A SQLite database in WAL mode with `synchronous = FULL`.
  *
  * Promise: when `commit(work)` resolves, what `work` wrote survives a crash of the process and of the machine.
- * All work of one turn of the event loop is one transaction. Work must be synchronous, must not depend on having run only once (it is
- * run again on its own if another member of its group throws), and must write through the statements of this object.
+ * All work of one turn of the event loop is one transaction. Work must be synchronous, must not depend on having run
+ * only once (it is run again on its own if another member of its group throws), and must write through the statements of
+ * this object.
  * Several processes may open the same file; their commits take turns, and none stops the others' other work.
  */
 export class SqliteFile {
