@@ -1,5 +1,5 @@
 /** One SQLite file: opened safely, migrated, written by durable group commits. */
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, fdatasync, fdatasyncSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { PkiError } from '../errors.ts';
@@ -11,13 +11,13 @@ export interface Migration {
   readonly sql: string;
 }
 
-/** How long a write waits for another process's commit before it counts as failed. */
+/** How long a write waits for another process's transaction before it counts as failed. */
 const BUSY_TIMEOUT_MS = 10_000;
 
-/**
- * How long a group steps back when another process is committing. About as long as a commit, and shorter than the pause
- * that the other makes before its next.
- */
+/** How often a group looks again at once when another process is in a transaction, which takes a fraction of a millisecond. */
+const BUSY_QUICK_LOOKS = 20;
+
+/** How long it steps back after that. */
 const BUSY_RETRY_MS = 1;
 
 /** Primary result code of SQLite when another connection holds the lock. */
@@ -29,27 +29,50 @@ interface PendingWork {
   readonly reject: (reason: unknown) => void;
 }
 
+/** Work whose transaction is committed and waits to be on disk. */
+interface CommittedWork {
+  readonly pending: PendingWork;
+  readonly result: unknown;
+}
+
 /**
- * A SQLite database in WAL mode with `synchronous = FULL`.
+ * A SQLite database in WAL mode, every commit of which is on disk before anybody hears of it.
  *
- * Promise: when `commit(work)` resolves, what `work` wrote survives a crash of the process and of the machine.
+ * Promise: when `commit(work)` resolves, what `work` wrote survives a crash of the process and of the machine. It is what
+ * SQLite's `synchronous = FULL` promises, with one difference: the file of the log is synced by the thread pool and not by
+ * this thread, which goes on meanwhile, and one sync serves all commits before it. SQLite itself syncs what keeps the
+ * file whole (`synchronous = NORMAL`).
+ *
  * All work of one turn of the event loop is one transaction. Work must be synchronous, must not depend on having run
  * only once (it is run again on its own if another member of its group throws), and must write through the statements of
- * this object.
+ * this object. Reads see what is committed, an instant before it is on disk: `durable()` waits for that.
  * Several processes may open the same file; their commits take turns, and none stops the others' other work.
  */
 export class SqliteFile {
   readonly #db: DatabaseSync;
+  readonly #begin: StatementSync;
+  readonly #end: StatementSync;
+  /** Descriptor of the write-ahead log, which stays the same file as long as the database is open. */
+  readonly #log: number;
   readonly #statements = new Map<string, StatementSync>();
   #pending: PendingWork[] = [];
   /** Ends the collecting of a group; `undefined` when nothing is pending. */
   #scheduled: NodeJS.Immediate | NodeJS.Timeout | undefined;
-  /** Since when (`performance.now()`) the pending work has been waiting for another process. */
-  #waitingSince: number | undefined;
+  /** Since when (`performance.now()`) the pending work has been waiting for another process, and how often it looked. */
+  #waiting: { readonly since: number; looks: number } | undefined;
+  /** Committed after the running sync began. */
+  #committed: CommittedWork[] = [];
+  /** What the running sync will have brought to disk; `undefined` when none runs. */
+  #syncing: readonly CommittedWork[] | undefined;
+  /** Why nothing may be written any more: what is on disk is unknown after a sync that failed. */
+  #broken: PkiError | undefined;
   #closed = false;
 
-  private constructor(db: DatabaseSync) {
+  private constructor(db: DatabaseSync, log: number) {
     this.#db = db;
+    this.#log = log;
+    this.#begin = db.prepare('BEGIN IMMEDIATE');
+    this.#end = db.prepare('COMMIT');
   }
 
   /**
@@ -66,7 +89,8 @@ export class SqliteFile {
       db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
       const mode = db.prepare('PRAGMA journal_mode = WAL').get() as { journal_mode: string };
       if (mode.journal_mode !== 'wal') throw new Error('its file system does not allow write-ahead logging');
-      db.exec('PRAGMA synchronous = FULL');
+      // Syncs around each checkpoint; the sync of each commit is done here (see above).
+      db.exec('PRAGMA synchronous = NORMAL');
       // On macOS only this reaches the disk; elsewhere it changes nothing.
       db.exec('PRAGMA fullfsync = ON');
       db.exec('PRAGMA foreign_keys = ON');
@@ -74,9 +98,13 @@ export class SqliteFile {
       db.exec('PRAGMA mmap_size = 2147418112');
       // 8 MiB for pages that are about to be written. More is dearer: each commit walks a table of that many pages.
       db.exec('PRAGMA cache_size = -8192');
-      // The WAL is folded back every 16 MiB or so; FULL syncs it at each commit all the same.
-      db.exec('PRAGMA wal_autocheckpoint = 2000');
+      // The log is folded back every 32 MiB or so: rarely, because it stops this thread.
+      db.exec('PRAGMA wal_autocheckpoint = 8000');
       migrate(db, path, migrations);
+      // SQLite's own waiting stops this thread, for up to 100 ms a turn: from here on it is done by `#flushWhenFree`.
+      db.exec('PRAGMA busy_timeout = 0');
+      // `r+`: Windows syncs nothing that is open for reading only.
+      return new SqliteFile(db, openSync(`${path}-wal`, 'r+'));
     } catch (cause) {
       db?.close();
       if (cause instanceof PkiError) throw cause;
@@ -84,7 +112,6 @@ export class SqliteFile {
         cause,
       });
     }
-    return new SqliteFile(db);
   }
 
   /** The prepared statement for `sql`, prepared once. */
@@ -131,15 +158,16 @@ export class SqliteFile {
   /**
    * Runs `work` in the next group commit; resolves with its result once that is durable.
    *
-   * Work that throws makes its whole group run again one by one, an fsync each: answer what is expected as a value.
+   * Work that throws makes its whole group run again one by one: answer what is expected as a value.
    *
    * @throws whatever `work` throws (its own writes are then undone, the group's others are not), where what SQLite throws
-   *   is PkiError `store_unavailable`; the same for a commit that fails, and after `close`.
+   *   is PkiError `store_unavailable`; the same for a commit or a sync that fails, for everything after such a sync, and
+   *   after `close`.
    */
   commit<T>(work: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      if (this.#closed) {
-        reject(new PkiError('store_unavailable', 'the database is closed'));
+      if (this.#closed || this.#broken !== undefined) {
+        reject(this.#broken ?? new PkiError('store_unavailable', 'the database is closed'));
         return;
       }
       this.#pending.push({ work, resolve: resolve as (value: unknown) => void, reject });
@@ -149,12 +177,38 @@ export class SqliteFile {
     });
   }
 
-  /** Commits what is pending and closes the file. A second call does nothing. */
+  /**
+   * Resolves when everything that a read can see now is on disk.
+   *
+   * @throws PkiError `store_unavailable` if that cannot be had.
+   */
+  durable(): Promise<void> {
+    if (this.#broken !== undefined) return Promise.reject(this.#broken);
+    if (this.#syncing === undefined || this.#closed) return Promise.resolve();
+    return new Promise<void>((resolve, reject) => {
+      const pending = { work: () => undefined, resolve: () => resolve(), reject };
+      this.#committed.push({ pending, result: undefined });
+    });
+  }
+
+  /** Commits what is pending, waits until it is on disk, and closes the file. A second call does nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#scheduled = undefined;
+    const unsynced = this.#syncing ?? [];
     if (this.#pending.length > 0) this.#settle(this.#takePending());
+    const last = [...unsynced, ...this.#committed];
+    this.#committed = [];
+    let failure: PkiError | undefined;
+    try {
+      fdatasyncSync(this.#log);
+    } catch (cause) {
+      failure = syncFailed(cause);
+    }
+    settleAll(last, failure);
+    // A sync that is under way still holds the descriptor.
+    if (this.#syncing === undefined) closeSync(this.#log);
     this.#statements.clear();
     this.#db.close();
   }
@@ -164,17 +218,20 @@ export class SqliteFile {
     this.#scheduled = undefined;
     if (this.#closed) return;
     if (this.#beginIfFree()) {
-      this.#waitingSince = undefined;
+      this.#waiting = undefined;
       this.#settle(this.#takePending());
       return;
     }
-    this.#waitingSince ??= performance.now();
-    if (performance.now() - this.#waitingSince < BUSY_TIMEOUT_MS) {
+    this.#waiting ??= { since: performance.now(), looks: 0 };
+    this.#waiting.looks += 1;
+    if (this.#waiting.looks < BUSY_QUICK_LOOKS) {
+      this.#scheduled = setImmediate(() => this.#flushWhenFree());
+    } else if (performance.now() - this.#waiting.since < BUSY_TIMEOUT_MS) {
       this.#scheduled = setTimeout(() => this.#flushWhenFree(), BUSY_RETRY_MS);
-      return;
+    } else {
+      this.#waiting = undefined;
+      refuse(this.#takePending(), new PkiError('store_unavailable', 'the database stayed locked'));
     }
-    this.#waitingSince = undefined;
-    this.#refuse(this.#takePending(), new PkiError('store_unavailable', 'the database stayed locked'));
   }
 
   #takePending(): readonly PendingWork[] {
@@ -183,22 +240,16 @@ export class SqliteFile {
     return group;
   }
 
-  #refuse(group: readonly PendingWork[], reason: unknown): void {
-    for (const pending of group) pending.reject(reason);
-  }
-
   /**
    * Begins the transaction unless another process is in one; then it is `false`. Any other failure shows when `#transact`
-   * begins. SQLite's own waiting is out of the question here: it stops this thread, for up to 100 ms a turn.
+   * begins.
    */
   #beginIfFree(): boolean {
     try {
-      this.#db.exec('PRAGMA busy_timeout = 0; BEGIN IMMEDIATE');
+      this.#begin.run();
       return true;
     } catch (cause) {
       return !isBusy(cause);
-    } finally {
-      this.#db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
     }
   }
 
@@ -211,39 +262,79 @@ export class SqliteFile {
   }
 
   /**
-   * Runs a group as one transaction and settles its promises, unless one of its works throws: then nothing was written,
+   * Runs a group as one transaction and has it synced, unless one of its works throws: then nothing was written,
    * nothing is settled, and that one is answered.
    */
   #transact(
     group: readonly PendingWork[],
   ): { readonly pending: PendingWork; readonly cause: unknown } | undefined {
-    const results: unknown[] = [];
+    const committed: CommittedWork[] = [];
     try {
-      if (!this.#db.isTransaction) this.#db.exec('BEGIN IMMEDIATE');
+      if (!this.#db.isTransaction) this.#begin.run();
       for (const pending of group) {
         try {
-          results.push(pending.work());
+          committed.push({ pending, result: pending.work() });
         } catch (cause) {
           this.#rollback();
           return { pending, cause };
         }
       }
-      this.#db.exec('COMMIT');
+      this.#end.run();
     } catch (cause) {
       // The file itself is locked, full or broken: all would fare alike, so none is tried again.
       this.#rollback();
-      this.#refuse(group, failed('write', cause));
+      refuse(group, failed('write', cause));
       return undefined;
     }
-    group.forEach((pending, index) => {
-      pending.resolve(results[index]);
-    });
+    this.#committed.push(...committed);
+    if (!this.#closed) this.#sync();
     return undefined;
+  }
+
+  /** Brings to disk what is committed, unless a sync is under way: then the next one does it. */
+  #sync(): void {
+    if (this.#syncing !== undefined || this.#committed.length === 0) return;
+    const syncing = this.#committed;
+    this.#syncing = syncing;
+    this.#committed = [];
+    fdatasync(this.#log, (cause) => {
+      this.#syncing = undefined;
+      if (this.#closed) {
+        closeSync(this.#log);
+        return;
+      }
+      if (cause === null) {
+        settleAll(syncing, undefined);
+        this.#sync();
+        return;
+      }
+      this.#broken = syncFailed(cause);
+      settleAll([...syncing, ...this.#committed], this.#broken);
+      this.#committed = [];
+      refuse(this.#takePending(), this.#broken);
+    });
   }
 
   #rollback(): void {
     if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
   }
+}
+
+function refuse(group: readonly PendingWork[], reason: unknown): void {
+  for (const pending of group) pending.reject(reason);
+}
+
+function settleAll(works: readonly CommittedWork[], failure: PkiError | undefined): void {
+  for (const { pending, result } of works) {
+    if (failure === undefined) pending.resolve(result);
+    else pending.reject(failure);
+  }
+}
+
+function syncFailed(cause: unknown): PkiError {
+  return new PkiError('store_unavailable', `the database cannot be brought to disk: ${messageOf(cause)}`, {
+    cause,
+  });
 }
 
 /**
