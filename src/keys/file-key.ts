@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { PkiError } from '../errors.ts';
 import { readPrivateFile } from './private-file.ts';
-import { type PrivateKey, privateKeyOf, type SigningThread } from './private-key.ts';
+import { type PrivateKey, privateKeyOf } from './private-key.ts';
 
 /** Kinds of keys that can be made. */
 export type KeyAlgorithm = 'rsa-2048' | 'rsa-3072' | 'rsa-4096' | 'p-256' | 'p-384';
@@ -106,11 +106,8 @@ async function syncFolder(folder: string): Promise<void> {
  * @throws PkiError `key_locked` if it is missing, open to group or others, not an encrypted PKCS #8 key, or the
  *   passphrase is wrong; `key_capability` if it holds a key that is neither RSA nor EC.
  */
-export async function openKeyFile(
-  file: KeyFile,
-  signingThread: SigningThread = 'calling',
-): Promise<PrivateKey> {
-  return privateKeyOf(readKeyFile(file), signingThread);
+export async function openKeyFile(file: KeyFile): Promise<PrivateKey> {
+  return privateKeyOf(readKeyFile(file));
 }
 
 /**

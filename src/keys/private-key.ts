@@ -1,14 +1,7 @@
 /** What every key provider gives, and the one over a key that is in memory. */
 import { constants, createPublicKey, type KeyObject, privateDecrypt, sign } from 'node:crypto';
-import { promisify } from 'node:util';
 import { type KeyTransport, type SignatureAlgorithmName, signatureAlgorithms } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-
-/**
- * Which thread signs with a key in memory. The calling thread is the cheapest by a sixth and right where every core has
- * a process of its own; the pool lets a single process use the other cores.
- */
-export type SigningThread = 'calling' | 'pool';
 
 /** A private key. Both verbs promise, so that a token or a vault fits. */
 export interface PrivateKey {
@@ -29,14 +22,13 @@ export interface PrivateKey {
   decrypt(keyTransport: KeyTransport, encryptedKey: Uint8Array): Promise<Uint8Array>;
 }
 
-const signInPool = promisify(sign) as (digest: string, data: Uint8Array, key: KeyObject) => Promise<Buffer>;
-
 /**
- * The key of a KeyObject. Decryption is always on the calling thread: Node has no other form.
+ * The key of a KeyObject. It works on the calling thread: to hand a signature to the thread pool costs a sixth more, and
+ * decryption has no other form in Node. Several processes use several cores.
  *
  * @throws PkiError `key_capability` if it is not a private key, or neither of RSA nor on an elliptic curve.
  */
-export function privateKeyOf(key: KeyObject, signingThread: SigningThread = 'calling'): PrivateKey {
+export function privateKeyOf(key: KeyObject): PrivateKey {
   const type = key.asymmetricKeyType;
   if (key.type !== 'private' || (type !== 'rsa' && type !== 'ec')) {
     throw new PkiError(
@@ -53,9 +45,7 @@ export function privateKeyOf(key: KeyObject, signingThread: SigningThread = 'cal
         throw new PkiError('key_capability', `a key of type ${type} cannot sign by ${name}`);
       }
       try {
-        return signingThread === 'pool'
-          ? await signInPool(algorithm.digest, data, key)
-          : sign(algorithm.digest, data, key);
+        return sign(algorithm.digest, data, key);
       } catch (cause) {
         // RFC 8017 §9.2: a short modulus has no room for a long digest.
         throw new PkiError('key_capability', `this key cannot sign by ${name}`, { cause });
