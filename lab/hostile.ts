@@ -19,7 +19,7 @@ import {
 } from '../src/codec/index.ts';
 import { readConfig } from '../src/config.ts';
 import { type PrivateKey, privateKeyOf } from '../src/keys/index.ts';
-import { withMdm } from '../src/main.ts';
+import { withMdm } from '../src/parts/mdm.ts';
 import {
   buildAttributes,
   buildPkcsReq,

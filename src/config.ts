@@ -133,7 +133,20 @@ const endpoint = z.strictObject({
 const server = z
   .strictObject({
     listen: listen.describe('Loopback or a private address; devices come by the edge.'),
-    workers: z.int().min(1).max(64).default(1).describe('Processes that serve requests: one a core.'),
+    workers: z
+      .int()
+      .min(1)
+      .max(64)
+      .default(1)
+      .describe('Processes that serve requests. With more than one, each has one thread.'),
+    threads: z
+      .int()
+      .min(1)
+      .max(64)
+      .optional()
+      .describe(
+        'Threads of a single process. If absent one a core on Linux, where several can share a port, else one.',
+      ),
     dataFolder: file.describe('Database and lock.'),
     serviceIdentity: z
       .string()

@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { type CrashRun, crashRun, type Evidence, summaryOf, violationsIn } from '../lab/crash.ts';
 import { openTenant, type Tenant } from '../lab/tenant.ts';
 import { readConfig } from '../src/config.ts';
-import { openAuthorities } from '../src/main.ts';
+import { openAuthorities } from '../src/parts/authorities.ts';
 import type { CertificateRecord } from '../src/store/index.ts';
 import { openLog, systemClock } from '../src/telemetry.ts';
 

@@ -23,7 +23,7 @@ import {
 } from '../codec/index.ts';
 import { parseConfig } from '../config.ts';
 import { PkiError } from '../errors.ts';
-import { openAuthorities } from '../main.ts';
+import { openAuthorities } from '../parts/authorities.ts';
 import { hashStaticSecret } from '../ra/index.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 import { buildProgram } from './index.ts';

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, readConfig } from '../config.ts';
 import { PkiError } from '../errors.ts';
-import { type Authorities, openAuthorities } from '../main.ts';
+import { type Authorities, openAuthorities } from '../parts/authorities.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 
 /** Places where the configuration of a part is looked for if none is named: the working folder, then the lab in it. */

@@ -1,5 +1,5 @@
 /** One HTTP listener with the doors that are given to it. */
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { type ErrorRow, errorTable, PkiError } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
@@ -31,11 +31,19 @@ function rowOf(error: ThrownError): ErrorRow {
   return statusCode < 500 ? errorTable.http_malformed : errorTable.internal;
 }
 
+/**
+ * Whether other threads of this program listen on the same port: `alone` shares with nobody, `first` makes the port one
+ * that can be shared and finds out whether a stranger has it, `shared` joins.
+ */
+export type PortSharing = 'alone' | 'first' | 'shared';
+
 /** What a listener is opened with. */
 export interface HttpServerOptions {
   readonly host: string;
   /** 0 for any free port. */
   readonly port: number;
+  /** `alone` if absent. */
+  readonly sharing?: PortSharing;
   readonly log: Log;
   /** Adds the routes. */
   readonly doors: (app: FastifyInstance) => void;
@@ -81,8 +89,10 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
   app.setErrorHandler(answerError);
   app.get('/healthz', (_request, reply) => reply.send({ status: 'ok' }));
   options.doors(app);
+  const { host, sharing = 'alone' } = options;
   try {
-    await app.listen({ host: options.host, port: options.port });
+    if (sharing === 'first') await assertPortFree(host, options.port);
+    await app.listen({ host, port: options.port, ...(sharing !== 'alone' && { reusePort: true }) });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new PkiError('listen_failed', `cannot listen on ${options.host}:${options.port}: ${reason}`, {
@@ -98,4 +108,13 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
       clearTimeout(timer);
     },
   };
+}
+
+/** Two servers that both share their port would take each other's requests; so the first looks whether it is free. */
+async function assertPortFree(host: string, port: number): Promise<void> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once('error', reject);
+    probe.listen({ host, port }, () => probe.close(() => resolve()));
+  });
 }

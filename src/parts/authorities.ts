@@ -1,0 +1,128 @@
+/** Store, CA and RA of a configuration, without any door. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  assertIssuing,
+  builtInTemplates,
+  CertificateAuthority,
+  type Issuer,
+  signatureAlgorithmFor,
+} from '../ca/index.ts';
+import { parseCertificate } from '../codec/index.ts';
+import type { Config } from '../config.ts';
+import { PkiError } from '../errors.ts';
+import { secretFromReference } from '../keys/index.ts';
+import {
+  type EnrolmentPolicy,
+  OneTimeChallenges,
+  RegistrationAuthority,
+  staticSecretValidator,
+  type Validator,
+} from '../ra/index.ts';
+import { openPkiStore, type PkiStore } from '../store/index.ts';
+import type { Clock, Log } from '../telemetry.ts';
+import { openKey, readChain } from './identity.ts';
+
+/** Name and version, as Intune sees us in `callerInfo`. */
+export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
+const CHALLENGE_HASH_KEY_CHARACTERS_MIN = 32;
+
+/** The SCEP server's part of a configuration. */
+export type ServerConfig = NonNullable<Config['server']>;
+
+/** What the commands of an administrator work with: everything but the doors. */
+export interface Authorities {
+  readonly store: PkiStore;
+  readonly ca: CertificateAuthority;
+  readonly ra: RegistrationAuthority;
+  readonly oneTime: OneTimeChallenges;
+  readonly issuers: readonly Issuer[];
+  close(): Promise<void>;
+}
+
+/** Opens store, CA and RA. Several processes may do so on one data folder. */
+export async function openAuthorities(config: ServerConfig, log: Log, clock: Clock): Promise<Authorities> {
+  const store = openPkiStore(join(config.dataFolder, 'pki.sqlite'));
+  try {
+    const issuers: Issuer[] = [];
+    for (const issuer of config.issuers) issuers.push(await openIssuer(issuer));
+    const ca = new CertificateAuthority({ issuers, templates: builtInTemplates, store, clock });
+    const hashKey = secretFromReference(config.ra.challengeHashKey);
+    if (hashKey.length < CHALLENGE_HASH_KEY_CHARACTERS_MIN) {
+      throw new PkiError(
+        'config_invalid',
+        `server.ra.challengeHashKey: at least ${CHALLENGE_HASH_KEY_CHARACTERS_MIN} characters`,
+      );
+    }
+    const oneTime = new OneTimeChallenges({ store, hashKey: Buffer.from(hashKey), clock });
+    const closers: (() => Promise<void>)[] = [];
+    const policies: EnrolmentPolicy[] = [];
+    for (const endpoint of config.endpoints) {
+      // Both exist, or the endpoint could never issue.
+      ca.issuer(endpoint.issuer);
+      ca.template(endpoint.template);
+      const validators: Validator[] = [];
+      for (const choice of endpoint.validators) {
+        if (choice.intune !== undefined) {
+          const { intuneValidator } = await import('../ra/validators/intune.ts');
+          const { extraCa, secret, ...rest } = choice.intune;
+          const validator = intuneValidator({
+            ...rest,
+            secret: secretFromReference(secret),
+            ...(extraCa === undefined ? {} : { extraCa: readFileSync(extraCa, 'utf8') }),
+            providerNameAndVersion: PROVIDER_NAME_AND_VERSION,
+            log,
+            clock,
+          });
+          closers.push(() => validator.close());
+          validators.push(validator);
+        } else if (choice.staticSecret !== undefined) {
+          validators.push(staticSecretValidator(secretFromReference(choice.staticSecret.hash)));
+        } else validators.push(oneTime.validator());
+      }
+      const [first, ...rest] = validators;
+      if (first === undefined)
+        throw new PkiError('config_invalid', `endpoint ${endpoint.name} has no validator`);
+      policies.push({
+        endpoint: endpoint.name,
+        issuer: endpoint.issuer,
+        template: endpoint.template,
+        validators: [first, ...rest],
+      });
+    }
+    const ra = new RegistrationAuthority({
+      ca,
+      store,
+      policies,
+      serviceIdentity: config.serviceIdentity,
+      clock,
+      log,
+    });
+    const close = async () => {
+      for (const closer of closers) await closer();
+      await store.close();
+    };
+    return { store, ca, ra, oneTime, issuers, close };
+  } catch (cause) {
+    await store.close();
+    throw cause;
+  }
+}
+
+async function openIssuer(config: ServerConfig['issuers'][number]): Promise<Issuer> {
+  const chain = readChain(config.certificate);
+  const certificate = parseCertificate(chain[0]);
+  const key = await openKey(config.key);
+  assertIssuing(certificate, chain, key);
+  return {
+    name: config.name,
+    certificate,
+    chain,
+    key,
+    signatureAlgorithm: signatureAlgorithmFor(key),
+    crlUrls: config.crlUrls,
+    caIssuersUrls: config.caIssuersUrls,
+    crlPeriodMs: config.crlPeriod,
+    crlOverlapMs: config.crlOverlap,
+  };
+}

@@ -1,0 +1,110 @@
+/** The SCEP server as a part: doors, RA, CA and store, on the threads and processes that the configuration gives it. */
+import cluster from 'node:cluster';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { lockDataFolder, type PkiStore } from '../store/index.ts';
+import { type Clock, type Log, type LogLevel, systemClock } from '../telemetry.ts';
+import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
+import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
+import type { Part } from './part.ts';
+import { serve } from './serving.ts';
+import type { ThreadData } from './thread.ts';
+import { launchProcess, launchThread, startWorkers } from './workers.ts';
+
+/** What takes requests, wherever it runs. */
+interface Serving {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the SCEP server. In a worker process it serves; in the primary it looks after the store as well.
+ *
+ * @throws PkiError of kind `misconfigured` if it cannot do its work; then nothing keeps running.
+ */
+export async function startServer(
+  config: ServerConfig,
+  log: Log,
+  clock: Clock,
+): Promise<Part & { readonly store: PkiStore }> {
+  const lock = cluster.isPrimary ? lockDataFolder(join(config.dataFolder, 'server.lock')) : undefined;
+  let authorities: Authorities | undefined;
+  let housekeeping: Housekeeping | undefined;
+  try {
+    authorities = await openAuthorities(config, log, clock);
+    const { store, ca } = authorities;
+    if (cluster.isPrimary) {
+      // Whatever a server that died left half done is settled before the first request.
+      const abandoned = await ca.abandonDeadIntents('at-start');
+      if (abandoned > 0)
+        log.warn({ abandoned }, 'certificates that a stopped server was signing are given up');
+      for (const issuer of config.issuers) await ca.publishCrl(issuer.name);
+      housekeeping = startHousekeeping(ca, config, log, clock);
+    }
+    const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
+    const serving =
+      config.workers > 1 && cluster.isPrimary
+        ? await startWorkers({ count: config.workers, launch: launchProcess, log, onDeath })
+        : await serveOnThreads(config, authorities, onDeath, log, clock);
+    const opened = authorities;
+    return {
+      name: 'SCEP server',
+      addresses: [`http://${config.listen.host}:${serving.port}`],
+      store,
+      close: async () => {
+        await housekeeping?.stop();
+        await serving.close();
+        await opened.close();
+        lock?.release();
+      },
+    };
+  } catch (cause) {
+    await housekeeping?.stop();
+    await authorities?.close();
+    lock?.release();
+    throw cause;
+  }
+}
+
+/** Serves on this thread and on as many others as there are cores for. */
+async function serveOnThreads(
+  config: ServerConfig,
+  authorities: Authorities,
+  onDeath: () => void,
+  log: Log,
+  clock: Clock,
+): Promise<Serving> {
+  const others = threadsOf(config, clock) - 1;
+  if (others === 0) return await serve(config, authorities, 'alone', log, clock);
+  const here = await serve(config, authorities, 'first', log, clock);
+  const data: ThreadData = {
+    config: { ...config, listen: { ...config.listen, port: here.port } },
+    logLevel: log.level as LogLevel,
+  };
+  // The published package has its modules compiled.
+  const module = new URL(import.meta.url.endsWith('.ts') ? './thread.ts' : './thread.js', import.meta.url);
+  try {
+    const elsewhere = await startWorkers({
+      count: others,
+      launch: () => launchThread(module, data),
+      log,
+      onDeath,
+    });
+    return {
+      port: here.port,
+      close: async () => {
+        await Promise.all([here.close(), elsewhere.close()]);
+      },
+    };
+  } catch (cause) {
+    await here.close();
+    throw cause;
+  }
+}
+
+/** A worker process has one thread, since there are others of it; Linux alone spreads one port over several listeners. */
+function threadsOf(config: ServerConfig, clock: Clock): number {
+  if (config.workers > 1 || process.platform !== 'linux') return 1;
+  // A clock of the caller's own cannot be taken along into a thread.
+  return clock === systemClock ? (config.threads ?? availableParallelism()) : 1;
+}
