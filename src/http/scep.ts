@@ -97,7 +97,7 @@ export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): voi
 
 /** A content type that is none would be answered 415 before the door is asked. */
 async function forgetContentType(request: FastifyRequest): Promise<void> {
-  delete request.raw.headers['content-type'];
+  request.raw.headers['content-type'] = 'application/octet-stream';
 }
 
 async function serve(
