@@ -101,6 +101,14 @@ const table = {
     cause: 'A certificate revocation list cannot be read.',
     mend: 'Look at it with `openssl crl -text`.',
   },
+  ocsp_malformed: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the OCSP message breaks RFC 6960',
+    cause:
+      'An OCSP request or response cannot be read, or a request has a critical extension that is not known.',
+    mend: 'Look at it with `openssl ocsp -reqin FILE -req_text`; the client is told malformedRequest.',
+  },
   cms_malformed: {
     kind: 'malformed',
     http: 400,

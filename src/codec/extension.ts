@@ -218,12 +218,22 @@ export function crlDistributionPointsExtension(urls: readonly string[]): Extensi
   return { oid: oid.cRLDistributionPoints, critical: false, value: sequence(point) };
 }
 
-/** AuthorityInfoAccess with caIssuers URLs (§4.2.2.1). Throws PkiError `name_malformed` for one not ASCII. */
-export function authorityInfoAccessExtension(caIssuersUrls: readonly string[]): Extension {
-  const descriptions = caIssuersUrls.map((url) =>
-    sequence(objectIdentifier(oid.caIssuers), uniformResourceIdentifier(url)),
-  );
-  return { oid: oid.authorityInfoAccess, critical: false, value: sequence(...descriptions) };
+/**
+ * AuthorityInfoAccess (§4.2.2.1): where the issuer's certificate is, and where its OCSP responder answers.
+ *
+ * @throws PkiError `name_malformed` for a URL that is not ASCII.
+ */
+export function authorityInfoAccessExtension(
+  caIssuersUrls: readonly string[],
+  ocspUrls: readonly string[] = [],
+): Extension {
+  const describe = (method: string) => (url: string) =>
+    sequence(objectIdentifier(method), uniformResourceIdentifier(url));
+  return {
+    oid: oid.authorityInfoAccess,
+    critical: false,
+    value: sequence(...ocspUrls.map(describe(oid.ocsp)), ...caIssuersUrls.map(describe(oid.caIssuers))),
+  };
 }
 
 const uniformResourceIdentifier = (url: string): Uint8Array =>

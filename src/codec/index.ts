@@ -1,4 +1,4 @@
-/** Bytes to values and back: strict DER and the BER that clients send, X.509, CRL, PKCS #10, CMS, PEM. */
+/** Bytes to values and back: strict DER and the BER that clients send, X.509, CRL, OCSP, PKCS #10, CMS, PEM. */
 export * from './algorithm.ts';
 export * from './ber.ts';
 export * from './certificate.ts';
@@ -8,5 +8,7 @@ export * from './csr.ts';
 export * from './der.ts';
 export * from './extension.ts';
 export * from './name.ts';
+export * from './name-constraints.ts';
+export * from './ocsp.ts';
 export * from './oid.ts';
 export * from './pem.ts';

@@ -56,14 +56,24 @@ export const oid = {
   basicConstraints: '2.5.29.19',
   crlNumber: '2.5.29.20',
   reasonCode: '2.5.29.21',
+  invalidityDate: '2.5.29.24',
+  deltaCRLIndicator: '2.5.29.27',
+  issuingDistributionPoint: '2.5.29.28',
   nameConstraints: '2.5.29.30',
   cRLDistributionPoints: '2.5.29.31',
   certificatePolicies: '2.5.29.32',
   authorityKeyIdentifier: '2.5.29.35',
   extKeyUsage: '2.5.29.37',
+  freshestCRL: '2.5.29.46',
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
   caIssuers: '1.3.6.1.5.5.7.48.2',
   ocsp: '1.3.6.1.5.5.7.48.1',
+  // OCSP: RFC 6960 §4.2.1, §4.4
+  ocspBasic: '1.3.6.1.5.5.7.48.1.1',
+  ocspNonce: '1.3.6.1.5.5.7.48.1.2',
+  ocspResponse: '1.3.6.1.5.5.7.48.1.4',
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
+  ocspExtendedRevoke: '1.3.6.1.5.5.7.48.1.9',
   // purposes: RFC 5280 §4.2.1.12, and Microsoft's for the RA
   anyExtendedKeyUsage: '2.5.29.37.0',
   serverAuth: '1.3.6.1.5.5.7.3.1',
@@ -75,6 +85,7 @@ export const oid = {
   certificateRequestAgent: '1.3.6.1.4.1.311.20.2.1',
   // Microsoft
   microsoftCertificateExtensions: '1.3.6.1.4.1.311.2.1.14',
+  microsoftNextCrlPublish: '1.3.6.1.4.1.311.21.4',
   microsoftUserPrincipalName: '1.3.6.1.4.1.311.20.2.3',
   microsoftSecurityIdentifier: '1.3.6.1.4.1.311.25.2',
   // attributes of names: RFC 4519, RFC 2985
