@@ -2,6 +2,7 @@
 import { constants, createPublicKey, type KeyObject, privateDecrypt, sign } from 'node:crypto';
 import { type KeyTransport, type SignatureAlgorithmName, signatureAlgorithms } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
+import { unopened } from './rsa-padding.ts';
 
 /** A private key. Both verbs promise, so that a token or a vault fits. */
 export interface PrivateKey {
@@ -67,9 +68,4 @@ export function privateKeyOf(key: KeyObject): PrivateKey {
       }
     },
   };
-}
-
-/** One answer for every cause, and without the cause: what tells two failures apart is a decryption oracle. */
-function unopened(): PkiError {
-  return new PkiError('scep_envelope', 'the envelope cannot be opened');
 }
