@@ -457,24 +457,41 @@ export function der(tagOctet: number, ...parts: readonly Uint8Array[]): Uint8Arr
 export function derOf(tagOctet: number, parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
-  const lengthOctets =
-    length < 0x80 ? 0 : length < 0x100 ? 1 : length < 0x10000 ? 2 : length < 0x1000000 ? 3 : 4;
-  const out = Buffer.allocUnsafe(2 + lengthOctets + length);
-  out[0] = tagOctet;
-  let at = 2;
-  if (lengthOctets === 0) out[1] = length;
-  else {
-    out[1] = 0x80 | lengthOctets;
-    for (let shift = (lengthOctets - 1) * 8; shift >= 0; shift -= 8) {
-      out[at] = (length >>> shift) & 0xff;
-      at += 1;
-    }
-  }
+  const out = Buffer.allocUnsafe(headerLength(length) + length);
+  let at = writeHeader(out, tagOctet, length);
   for (const part of parts) {
     out.set(part, at);
     at += part.length;
   }
   return out;
+}
+
+/** Tag and length octets of an element whose content, of `length` octets, is written elsewhere. */
+export function derHeader(tagOctet: number, length: number): Uint8Array {
+  const out = Buffer.allocUnsafe(headerLength(length));
+  writeHeader(out, tagOctet, length);
+  return out;
+}
+
+function headerLength(length: number): number {
+  return length < 0x80 ? 2 : length < 0x100 ? 3 : length < 0x10000 ? 4 : length < 0x1000000 ? 5 : 6;
+}
+
+/** Answers where the content begins. */
+function writeHeader(out: Buffer, tagOctet: number, length: number): number {
+  out[0] = tagOctet;
+  const lengthOctets = headerLength(length) - 2;
+  if (lengthOctets === 0) {
+    out[1] = length;
+    return 2;
+  }
+  out[1] = 0x80 | lengthOctets;
+  let at = 2;
+  for (let shift = (lengthOctets - 1) * 8; shift >= 0; shift -= 8) {
+    out[at] = (length >>> shift) & 0xff;
+    at += 1;
+  }
+  return at;
 }
 
 /** SEQUENCE of the parts. */
