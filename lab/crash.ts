@@ -24,7 +24,7 @@ import {
   verifyCrlSignature,
 } from '../src/codec/index.ts';
 import { type Config, readConfig } from '../src/config.ts';
-import { openAuthorities } from '../src/main.ts';
+import { openAuthorities } from '../src/parts/authorities.ts';
 import { parseCaCertificates, parseCertRep } from '../src/scep/index.ts';
 import { type CertificateRecord, openPkiStore, type StoredAuditEntry } from '../src/store/index.ts';
 import { openLog, systemClock } from '../src/telemetry.ts';
@@ -147,7 +147,7 @@ export async function crashRun(options: CrashOptions): Promise<CrashRun> {
       requests: load.requests,
       delivered: load.delivered,
       oddities: [...load.oddities, ...victim.oddities],
-      ...readStore(database),
+      ...(await readStore(database)),
       crl,
       crlNumbers: victim.crlNumbers,
       integrity: integrityOf(database),
@@ -580,16 +580,16 @@ async function post(
   }
 }
 
-function readStore(database: string): Pick<Evidence, 'records' | 'audit'> {
+async function readStore(database: string): Promise<Pick<Evidence, 'records' | 'audit'>> {
   const store = openPkiStore(database);
   try {
     const limit = Number.MAX_SAFE_INTEGER;
     return {
-      records: store.certificates({ limit }),
-      audit: store.auditEntries({ event: 'certificate.issued', limit }),
+      records: await store.certificates({ limit }),
+      audit: await store.auditEntries({ event: 'certificate.issued', limit }),
     };
   } finally {
-    store.close();
+    await store.close();
   }
 }
 

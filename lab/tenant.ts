@@ -251,7 +251,7 @@ async function issueServices(folder: string, issuer: Issuer): Promise<void> {
       writeIn(join(folder, part), `${name}.pem`, pem(certificate) + pem(issuer.certificate));
     }
   } finally {
-    store.close();
+    await store.close();
   }
 }
 

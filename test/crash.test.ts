@@ -27,7 +27,7 @@ async function revokeOne(): Promise<void> {
   const { server } = readConfig(tenant.configs.server);
   assert.ok(server);
   const { store, ca, close } = await openAuthorities(server, openLog('silent', 'test'), systemClock);
-  const [certificate] = store.certificates({ template: 'web-server', limit: 1 });
+  const [certificate] = await store.certificates({ template: 'web-server', limit: 1 });
   assert.ok(certificate);
   const { issuer, serialNumber } = certificate;
   const revocation = { issuer, serialNumber, reason: 'superseded', actor: 'test', text: '' } as const;

@@ -136,18 +136,18 @@ async function identityOf(owner: Device): Promise<Identity> {
 }
 
 /** What stands in the CA's database, beside the running server. */
-function inStore<T>(read: (store: PkiStore) => T): T {
+async function inStore<T>(read: (store: PkiStore) => Promise<T>): Promise<T> {
   const store = openPkiStore(join(folder, 'server', 'data', 'pki.sqlite'));
   try {
-    return read(store);
+    return await read(store);
   } finally {
-    store.close();
+    await store.close();
   }
 }
 
 const issuedTo = ({ identity }: Device) =>
   inStore((store) => store.certificates({ device: identity.deviceId, limit: 100 }));
-const certificateCount = () => inStore((store) => store.certificates({ limit: 1000 }).length);
+const certificateCount = () => inStore(async (store) => (await store.certificates({ limit: 1000 })).length);
 
 async function stateOf(owner: Device, profileId = SCEP_PROFILE): Promise<ProfileState> {
   const states = await asMdmAdministrator(tenant, async (admin) =>
@@ -184,7 +184,7 @@ async function assertKnownEverywhere(owner: Device, { certificate }: Identity): 
     [success?.certificateThumbprint, success?.certificateSerialNumber, success?.issuingCertificateAuthority],
     [thumbprint, serialNumber, nameToString(issuing.subject)],
   );
-  const record = inStore((store) => store.certificateBySerial('issuing', certificate.serialNumber));
+  const record = await inStore((store) => store.certificateBySerial('issuing', certificate.serialNumber));
   assert.equal(record?.status, 'issued');
   assert.equal(record.device, owner.identity.deviceId);
   assert.ok(record.certificate !== undefined && sameOctets(record.certificate, certificate.raw));
@@ -237,11 +237,11 @@ test('a device joins, and its first check-in brings root, intermediate and its o
 test('the second check-in does nothing new', async () => {
   const opened = await device('first');
   const before = await identityOf(opened);
-  const [count, events] = [certificateCount(), await eventIdsOf(opened)];
+  const [count, events] = [await certificateCount(), await eventIdsOf(opened)];
   const result = await opened.sync();
   assert.deepEqual(outcomesOf(result), ['root kept', 'intermediate kept', `${SCEP_PROFILE} kept`]);
   assert.ok(sameOctets((await identityOf(opened)).certificate.raw, before.certificate.raw));
-  assert.equal(certificateCount(), count);
+  assert.equal(await certificateCount(), count);
   assert.equal((await successesOf(opened)).length, 1);
   assert.deepEqual(await eventIdsOf(opened), events);
 });
@@ -281,7 +281,7 @@ test('at its renewal threshold a certificate is replaced, with a new key', async
   await assertKnownEverywhere(opened, renewed);
   assert.equal((await successesOf(opened)).length, 2);
   assert.deepEqual(
-    issuedTo(opened).map(({ status }) => status),
+    (await issuedTo(opened)).map(({ status }) => status),
     ['issued', 'issued'],
     'the old certificate is good until its end',
   );
@@ -292,7 +292,7 @@ test('at its renewal threshold a certificate is replaced, with a new key', async
 });
 
 test('without the edge a device gives up for now and says so; the next check-in succeeds', async () => {
-  const count = certificateCount();
+  const count = await certificateCount();
   await edge.stop();
   assert.deepEqual(await edge.ended, { code: 0, signal: null });
   await newDevice('third');
@@ -304,7 +304,7 @@ test('without the edge a device gives up for now and says so; the next check-in 
   assert.equal(state.issuanceState, 'requestSubmitFailed');
   assert.equal(state.errorCode, hResults.ERROR_WINHTTP_CANNOT_CONNECT.value);
   assert.equal(state.eventId, deviceEvents.initializeFailed.id);
-  assert.equal(certificateCount(), count);
+  assert.equal(await certificateCount(), count);
   edge = await startPart('edge', tenant.configs.edge, folder);
   await until(
     'the connector is back',
@@ -327,7 +327,7 @@ test('an edge that comes back while a device tries is found by the same check-in
   edge = await startPart('edge', tenant.configs.edge, folder);
   assert.equal(scepResultOf(await syncing).outcome, 'installed');
   await assertKnownEverywhere(opened, await identityOf(opened));
-  assert.equal(issuedTo(opened).length, 1);
+  assert.equal((await issuedTo(opened)).length, 1);
 });
 
 test('a server that is killed while a device enrols costs it nothing but time', async () => {
@@ -344,23 +344,23 @@ test('a server that is killed while a device enrols costs it nothing but time', 
   server = await startPart('server', tenant.configs.server, folder);
   assert.equal(scepResultOf(await syncing).outcome, 'installed');
   await assertKnownEverywhere(opened, await identityOf(opened));
-  assert.equal(issuedTo(opened).filter(({ status }) => status === 'issued').length, 1);
+  assert.equal((await issuedTo(opened)).filter(({ status }) => status === 'issued').length, 1);
 });
 
 test('a retired device is refused, with the challenge that it still holds, and loses its certificate', async () => {
   const opened = await device('second');
   const order = await orderFor(tenant, opened);
   await asMdmAdministrator(tenant, (admin) => admin.setDeviceState(opened.identity.deviceId, 'retired'));
-  const count = certificateCount();
+  const count = await certificateCount();
   const answer = await fire(tenant, await aim(tenant, order, newKey()));
   assert.equal(answer.pkiStatus, 'FAILURE');
   const { failInfo, failInfoText = '' } = answer.pkiStatus === 'FAILURE' ? answer : {};
   assert.equal(failInfo, 'badRequest');
   const reference = /LG-\w+/.exec(failInfoText)?.[0] ?? 'none';
-  const [entry] = inStore((store) => store.auditEntries({ reference, limit: 1 }));
+  const [entry] = await inStore((store) => store.auditEntries({ reference, limit: 1 }));
   assert.equal(entry?.code, 'device_unknown');
   assert.match(entry.detail.detail ?? '', /^BadDeviceIdInChallenge/);
-  assert.equal(certificateCount(), count);
+  assert.equal(await certificateCount(), count);
   const result = await opened.sync();
   assert.equal(result.outcome === 'completed' && result.state, 'retired');
   assert.deepEqual(new Set(profilesOf(result).map(({ outcome }) => outcome)), new Set(['removed']));
@@ -391,7 +391,7 @@ test('a SCEP server whose CA is not the one of the profile is not trusted: event
     });
   });
   const opened = await device('first');
-  const count = certificateCount();
+  const count = await certificateCount();
   const result = await opened.sync();
   assert.equal(scepResultOf(result, 'foreign-root').outcome, 'installed');
   const refused = scepResultOf(result, 'scep-foreign');
@@ -409,16 +409,18 @@ test('a SCEP server whose CA is not the one of the profile is not trusted: event
     [state.issuanceState, state.errorCode, state.eventId],
     ['requestCreationFailed', hResults.CRYPT_E_HASH_VALUE.value, 32],
   );
-  assert.equal(certificateCount(), count, 'nothing was asked of the server');
+  assert.equal(await certificateCount(), count, 'nothing was asked of the server');
   assert.equal(scepResultOf(result).outcome, 'kept', 'the other certificate is as it was');
 });
 
-test('each certificate has one audit entry, and none was made that nobody has', () => {
-  const { issued, entries } = inStore((store) => ({
-    issued: store.certificates({ status: 'issued', limit: 1000 }).map(({ serialNumber }) => serialNumber),
-    entries: store
-      .auditEntries({ event: 'certificate.issued', limit: 1000 })
-      .map(({ detail }) => detail.serialNumber),
+test('each certificate has one audit entry, and none was made that nobody has', async () => {
+  const { issued, entries } = await inStore(async (store) => ({
+    issued: (await store.certificates({ status: 'issued', limit: 1000 })).map(
+      ({ serialNumber }) => serialNumber,
+    ),
+    entries: (await store.auditEntries({ event: 'certificate.issued', limit: 1000 })).map(
+      ({ detail }) => detail.serialNumber,
+    ),
   }));
   assert.deepEqual(issued.toSorted(), entries.toSorted());
   // Four of the tenant's own services; six of five devices, one of which renewed.

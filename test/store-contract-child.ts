@@ -95,7 +95,7 @@ async function write(store: PkiStore, name: string): Promise<never> {
     print(`reserved ${round}`);
     await store.recordCertificate(issuedOf(intent, { event: 'enrolment.issued', reference: own }));
     print(`issued ${round}`);
-    await store.recordNotified(own, instant(2));
+    await store.recordNotified({ endpoint: 'intune', replayKey: own }, instant(2));
     print(`notified ${round}`);
     await store.revoke({
       issuer: intent.issuer,

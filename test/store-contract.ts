@@ -61,15 +61,15 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
 
     describe('absence', () => {
       it('is undefined, empty or zero, and never an error', async (store) => {
-        assert.equal(store.certificateBySerial('issuing', '01'), undefined);
-        assert.equal(store.certificateByRequest('request'), undefined);
-        assert.deepEqual(store.certificates({ limit: 10 }), []);
-        assert.deepEqual(store.revokedEntries('issuing', instant(0)), []);
-        assert.equal(store.revocationCount('issuing'), 0);
-        assert.equal(store.latestCrl('issuing'), undefined);
-        assert.equal(store.enrolment('intune', 'replay'), undefined);
-        assert.equal(store.challenge('hash'), undefined);
-        assert.deepEqual(store.auditEntries({ limit: 10 }), []);
+        assert.equal(await store.certificateBySerial('issuing', '01'), undefined);
+        assert.equal(await store.certificateByRequest('request'), undefined);
+        assert.deepEqual(await store.certificates({ limit: 10 }), []);
+        assert.deepEqual(await store.revokedEntries('issuing', instant(0)), []);
+        assert.equal(await store.revocationCount('issuing'), 0);
+        assert.equal(await store.latestCrl('issuing'), undefined);
+        assert.equal(await store.enrolment('intune', 'replay'), undefined);
+        assert.equal(await store.challenge('hash'), undefined);
+        assert.deepEqual(await store.auditEntries({ limit: 10 }), []);
       });
     });
 
@@ -85,8 +85,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         it(`refuses a serial that is ${what}`, async (store) => {
           const intent = intentOf({ requestID: 'r', serialNumber });
           await rejects(store.reserveSerial(intent, claimOf({ requestID: 'r', replayKey: 'k' })), 'internal');
-          assert.deepEqual(store.certificates({ limit: 10 }), []);
-          assert.equal(store.enrolment('intune', 'k'), undefined);
+          assert.deepEqual(await store.certificates({ limit: 10 }), []);
+          assert.equal(await store.enrolment('intune', 'k'), undefined);
         });
       }
 
@@ -94,12 +94,12 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const intent = intentOf({ requestID: 'r', serialNumber: 'ff'.repeat(20) });
         assert.equal(await store.reserveSerial(intent), 'reserved');
         const { tbsCertificate, ...given } = intent;
-        assert.deepEqual(store.certificateBySerial('issuing', intent.serialNumber), {
+        assert.deepEqual(await store.certificateBySerial('issuing', intent.serialNumber), {
           ...given,
           status: 'intent',
         });
-        assert.deepEqual(store.certificateByRequest('r'), { ...given, status: 'intent' });
-        assert.deepEqual(store.revokedEntries('issuing', instant(0)), []);
+        assert.deepEqual(await store.certificateByRequest('r'), { ...given, status: 'intent' });
+        assert.deepEqual(await store.revokedEntries('issuing', instant(0)), []);
       });
 
       it('gives a serial away once, and writes nothing the second time', async (store) => {
@@ -111,16 +111,16 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           ),
           'taken',
         );
-        assert.equal(store.certificateBySerial('issuing', '01')?.requestID, 'first');
-        assert.equal(store.certificateByRequest('second'), undefined);
-        assert.equal(store.enrolment('intune', 'k'), undefined);
+        assert.equal((await store.certificateBySerial('issuing', '01'))?.requestID, 'first');
+        assert.equal(await store.certificateByRequest('second'), undefined);
+        assert.equal(await store.enrolment('intune', 'k'), undefined);
       });
 
       it('keeps the serials of each issuer apart', async (store) => {
         const reserve = (issuer: string) =>
           store.reserveSerial(intentOf({ issuer, requestID: issuer, serialNumber: '01' }));
         assert.deepEqual([await reserve('a'), await reserve('b')], ['reserved', 'reserved']);
-        assert.equal(store.certificateBySerial('b', '01')?.requestID, 'b');
+        assert.equal((await store.certificateBySerial('b', '01'))?.requestID, 'b');
       });
 
       for (const status of ['intent', 'issued', 'revoked'] as const) {
@@ -133,8 +133,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
             ),
             'enrolment_busy',
           );
-          assert.equal(store.certificateBySerial('issuing', '02'), undefined);
-          assert.equal(store.enrolment('intune', 'k'), undefined);
+          assert.equal(await store.certificateBySerial('issuing', '02'), undefined);
+          assert.equal(await store.enrolment('intune', 'k'), undefined);
           assert.equal(
             await store.reserveSerial(intentOf({ requestID: 'other', serialNumber: '02' })),
             'reserved',
@@ -144,23 +144,23 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
 
       it('takes a request whose intent was abandoned', async (store) => {
         await certificateIn(store, 'abandoned', { requestID: 'r', serialNumber: '01' });
-        assert.equal(store.certificateByRequest('r'), undefined);
+        assert.equal(await store.certificateByRequest('r'), undefined);
         assert.equal(
           await store.reserveSerial(intentOf({ requestID: 'r', serialNumber: '01' })),
           'taken',
           'its serial stays used',
         );
         assert.equal(await store.reserveSerial(intentOf({ requestID: 'r', serialNumber: '02' })), 'reserved');
-        assert.equal(store.certificateByRequest('r')?.serialNumber, '02');
-        assert.equal(store.certificateBySerial('issuing', '01')?.status, 'abandoned');
+        assert.equal((await store.certificateByRequest('r'))?.serialNumber, '02');
+        assert.equal((await store.certificateBySerial('issuing', '01'))?.status, 'abandoned');
       });
 
       it('records the claim with the intent', async (store) => {
         const claim = claimOf({ requestID: 'r', replayKey: 'k' });
         await store.reserveSerial(intentOf({ requestID: 'r', serialNumber: '01' }), claim);
-        assert.deepEqual(store.enrolment('intune', 'k'), claim);
-        assert.equal(store.enrolment('other', 'k'), undefined);
-        assert.equal(store.enrolment('intune', 'K'), undefined);
+        assert.deepEqual(await store.enrolment('intune', 'k'), claim);
+        assert.equal(await store.enrolment('other', 'k'), undefined);
+        assert.equal(await store.enrolment('intune', 'K'), undefined);
       });
 
       it('lets one claim hold a replayKey, and writes nothing for the second', async (store) => {
@@ -173,9 +173,9 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           ),
           'claimed',
         );
-        assert.deepEqual(store.enrolment('intune', 'k'), first);
-        assert.equal(store.certificateByRequest('second'), undefined);
-        assert.equal(store.certificateBySerial('issuing', '02'), undefined);
+        assert.deepEqual(await store.enrolment('intune', 'k'), first);
+        assert.equal(await store.certificateByRequest('second'), undefined);
+        assert.equal(await store.certificateBySerial('issuing', '02'), undefined);
       });
 
       it('keeps the replayKeys of each endpoint apart', async (store) => {
@@ -186,25 +186,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           );
           assert.equal(outcome, 'reserved');
         }
-        assert.equal(store.enrolment('b', 'k')?.requestID, 'b');
-      });
-
-      it('refuses a second claim of one request, and writes nothing', async (store) => {
-        await store.reserveSerial(
-          intentOf({ requestID: 'r', serialNumber: '01' }),
-          claimOf({ requestID: 'r', replayKey: 'k' }),
-        );
-        await abandonAll(store);
-        await rejects(
-          store.reserveSerial(
-            intentOf({ requestID: 'r', serialNumber: '02' }),
-            claimOf({ requestID: 'r', replayKey: 'other' }),
-          ),
-          'internal',
-        );
-        assert.equal(store.certificateBySerial('issuing', '02'), undefined);
-        assert.equal(store.certificateByRequest('r'), undefined);
-        assert.equal(store.enrolment('intune', 'other'), undefined);
+        assert.equal((await store.enrolment('b', 'k'))?.requestID, 'b');
       });
 
       it('of many callers at once, one gets the serial and one the claim', async (store) => {
@@ -228,33 +210,30 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           ),
         );
         assert.deepEqual(tally(requests.map((result) => result.status)), { fulfilled: 1, rejected: 39 });
-        assert.equal(store.certificates({ limit: 200 }).length, 3);
+        assert.equal((await store.certificates({ limit: 200 })).length, 3);
       });
 
       it('fails for one without touching its neighbours', async (store) => {
         await store.reserveSerial(intentOf({ requestID: 'busy', serialNumber: '00' }));
-        const claimed = claimOf({ requestID: 'gone', replayKey: 'gone' });
-        await store.reserveSerial(intentOf({ requestID: 'gone', serialNumber: '0a' }), claimed);
         await store.recordCertificate(issuedOf(intentOf({ requestID: 'busy', serialNumber: '00' })));
-        await abandonAll(store);
         const results = await Promise.allSettled([
           store.reserveSerial(intentOf({ requestID: 'left', serialNumber: '01' })),
-          store.reserveSerial(intentOf({ requestID: 'busy', serialNumber: '02' })),
-          // Breaks an invariant after it has begun to write.
+          // Is refused after it has begun to write.
           store.reserveSerial(
-            intentOf({ requestID: 'gone', serialNumber: '03' }),
-            claimOf({ requestID: 'gone', replayKey: 'new' }),
+            intentOf({ requestID: 'busy', serialNumber: '02' }),
+            claimOf({ requestID: 'busy', replayKey: 'new' }),
           ),
           store.reserveSerial(intentOf({ requestID: 'right', serialNumber: '04' })),
           store.appendAudit(auditOf({ event: 'neighbour' })),
         ]);
         assert.deepEqual(
           results.map((result) => result.status),
-          ['fulfilled', 'rejected', 'rejected', 'fulfilled', 'fulfilled'],
+          ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
         );
-        const serials = store.certificates({ limit: 10 }).map((record) => record.serialNumber);
-        assert.deepEqual(serials.sort(), ['00', '01', '04', '0a']);
-        assert.equal(store.auditEntries({ event: 'neighbour', limit: 10 }).length, 1);
+        const serials = (await store.certificates({ limit: 10 })).map((record) => record.serialNumber);
+        assert.deepEqual(serials.sort(), ['00', '01', '04']);
+        assert.equal(await store.enrolment('intune', 'new'), undefined);
+        assert.equal((await store.auditEntries({ event: 'neighbour', limit: 10 })).length, 1);
       });
     });
 
@@ -271,23 +250,23 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           certificate: new Uint8Array(issued.certificate),
           thumbprint: issued.thumbprint,
         };
-        assert.deepEqual(plain(store.certificateBySerial('issuing', '01')), want);
-        assert.deepEqual(plain(store.certificateByRequest('r')), want);
-        assert.deepEqual(store.auditEntries({ limit: 10 }), [{ number: 1, ...issued.audit }]);
+        assert.deepEqual(plain(await store.certificateBySerial('issuing', '01')), want);
+        assert.deepEqual(plain(await store.certificateByRequest('r')), want);
+        assert.deepEqual(await store.auditEntries({ limit: 10 }), [{ number: 1, ...issued.audit }]);
       });
 
       for (const status of ['unknown', 'issued', 'revoked', 'abandoned'] as const) {
         it(`refuses a serial that is ${status}, and audits nothing`, async (store) => {
           const own = { requestID: 'r', serialNumber: '01' };
           if (status !== 'unknown') await certificateIn(store, status, own);
-          const earlier = store.auditEntries({ limit: 10 }).length;
-          const was = store.certificateBySerial('issuing', '01');
+          const earlier = (await store.auditEntries({ limit: 10 })).length;
+          const was = await store.certificateBySerial('issuing', '01');
           await rejects(
             store.recordCertificate({ ...issuedOf(intentOf(own)), certificate: Buffer.from('another') }),
             'enrolment_busy',
           );
-          assert.deepEqual(store.certificateBySerial('issuing', '01'), was);
-          assert.equal(store.auditEntries({ limit: 10 }).length, earlier);
+          assert.deepEqual(await store.certificateBySerial('issuing', '01'), was);
+          assert.equal((await store.auditEntries({ limit: 10 })).length, earlier);
         });
       }
     });
@@ -312,7 +291,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const rule = { issuer: 'issuing', reservedBefore: instant(2), at: instant(3) };
         assert.deepEqual((await store.abandonIntents(rule)).sort(), ['01', '02']);
         assert.deepEqual(
-          store.certificates({ limit: 10 }).map((record) => [record.requestID, record.status]),
+          (await store.certificates({ limit: 10 })).map((record) => [record.requestID, record.status]),
           [
             ['issued', 'issued'],
             ['other', 'intent'],
@@ -322,19 +301,19 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           ],
         );
         const { revokedAt, revocationReason, certificate } =
-          store.certificateBySerial('issuing', '01') ?? assert.fail('it stays on record');
+          (await store.certificateBySerial('issuing', '01')) ?? assert.fail('it stays on record');
         assert.deepEqual(
           [revokedAt, revocationReason, certificate],
           [instant(3), 'cessationOfOperation', undefined],
         );
-        assert.deepEqual(store.revokedEntries('issuing', instant(3)), [
+        assert.deepEqual(await store.revokedEntries('issuing', instant(3)), [
           { serialNumber: '01', revokedAt: instant(3), reason: 'cessationOfOperation' },
           { serialNumber: '02', revokedAt: instant(3), reason: 'cessationOfOperation' },
         ]);
-        assert.equal(store.revocationCount('issuing'), 2);
+        assert.equal(await store.revocationCount('issuing'), 2);
         assert.deepEqual(await store.abandonIntents({ ...rule, at: instant(4) }), []);
-        assert.equal(store.revocationCount('issuing'), 2);
-        assert.deepEqual(store.certificateBySerial('issuing', '01')?.revokedAt, instant(3));
+        assert.equal(await store.revocationCount('issuing'), 2);
+        assert.deepEqual((await store.certificateBySerial('issuing', '01'))?.revokedAt, instant(3));
       });
     });
 
@@ -356,32 +335,36 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         it(`answers ${want} to a serial that is ${status ?? 'unused'}, and writes nothing`, async (store) => {
           if (status !== undefined)
             await certificateIn(store, status, { requestID: 'r', serialNumber: '01' });
-          const was = store.certificateBySerial('issuing', '01');
-          const earlier = store.auditEntries({ limit: 10 }).length;
-          const count = store.revocationCount('issuing');
+          const was = await store.certificateBySerial('issuing', '01');
+          const earlier = (await store.auditEntries({ limit: 10 })).length;
+          const count = await store.revocationCount('issuing');
           assert.equal(await store.revoke(revocation), want);
-          assert.deepEqual(store.certificateBySerial('issuing', '01'), was);
-          assert.equal(store.auditEntries({ limit: 10 }).length, earlier);
-          assert.equal(store.revocationCount('issuing'), count);
+          assert.deepEqual(await store.certificateBySerial('issuing', '01'), was);
+          assert.equal((await store.auditEntries({ limit: 10 })).length, earlier);
+          assert.equal(await store.revocationCount('issuing'), count);
         });
       }
 
       it('revokes an issued certificate and audits it', async (store) => {
         await certificateIn(store, 'issued', { requestID: 'r', serialNumber: '01' });
         await certificateIn(store, 'issued', { requestID: 's', serialNumber: '01', issuer: 'other' });
-        const was = store.certificateBySerial('issuing', '01');
+        const was = await store.certificateBySerial('issuing', '01');
         assert.equal(await store.revoke(revocation), 'revoked');
-        assert.deepEqual(store.certificateBySerial('issuing', '01'), {
+        assert.deepEqual(await store.certificateBySerial('issuing', '01'), {
           ...was,
           status: 'revoked',
           revokedAt: instant(5),
           revocationReason: 'keyCompromise',
         });
-        assert.equal(store.certificateByRequest('r')?.status, 'revoked');
-        assert.equal(store.certificateBySerial('other', '01')?.status, 'issued');
-        const { number, ...audit } = store.auditEntries({ limit: 1 })[0] ?? assert.fail('it is audited');
+        assert.equal((await store.certificateByRequest('r'))?.status, 'revoked');
+        assert.equal((await store.certificateBySerial('other', '01'))?.status, 'issued');
+        const { number, ...audit } =
+          (await store.auditEntries({ limit: 1 }))[0] ?? assert.fail('it is audited');
         assert.deepEqual(audit, revocation.audit);
-        assert.deepEqual([store.revocationCount('issuing'), store.revocationCount('other')], [1, 0]);
+        assert.deepEqual(
+          [await store.revocationCount('issuing'), await store.revocationCount('other')],
+          [1, 0],
+        );
       });
 
       it('keeps every reason', async (store) => {
@@ -404,7 +387,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           }),
         );
         assert.deepEqual(
-          store.revokedEntries('issuing', instant(5)).map((entry) => entry.reason),
+          (await store.revokedEntries('issuing', instant(5))).map((entry) => entry.reason),
           reasons,
         );
       });
@@ -413,8 +396,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         await certificateIn(store, 'issued', { requestID: 'r', serialNumber: '01' });
         const outcomes = await Promise.all(Array.from({ length: 20 }, () => store.revoke(revocation)));
         assert.deepEqual(tally(outcomes), { revoked: 1, already: 19 });
-        assert.equal(store.revocationCount('issuing'), 1);
-        assert.equal(store.auditEntries({ event: 'certificate.revoked', limit: 50 }).length, 1);
+        assert.equal(await store.revocationCount('issuing'), 1);
+        assert.equal((await store.auditEntries({ event: 'certificate.revoked', limit: 50 })).length, 1);
       });
     });
 
@@ -430,13 +413,13 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         await make('0d', 'revoked', { notAfter: instant(30) });
         await make('0e', 'revoked', { notAfter: new Date(instant(30).getTime() - 1) });
         await make('0f', 'revoked', { issuer: 'other' });
-        const serials = (validAt: Date) =>
-          store.revokedEntries('issuing', validAt).map((entry) => entry.serialNumber);
+        const serials = async (validAt: Date) =>
+          (await store.revokedEntries('issuing', validAt)).map((entry) => entry.serialNumber);
         // RFC 5280 §4.1.2.5: notAfter is the last moment of validity.
-        assert.deepEqual(serials(instant(30)), ['00ff', '0a', '0d', 'ff']);
-        assert.deepEqual(serials(instant(10)), ['00ff', '0a', '0d', '0e', 'ff']);
-        assert.deepEqual(serials(instant(400)), []);
-        assert.deepEqual(store.revokedEntries('other', instant(0)), [
+        assert.deepEqual(await serials(instant(30)), ['00ff', '0a', '0d', 'ff']);
+        assert.deepEqual(await serials(instant(10)), ['00ff', '0a', '0d', '0e', 'ff']);
+        assert.deepEqual(await serials(instant(400)), []);
+        assert.deepEqual(await store.revokedEntries('other', instant(0)), [
           { serialNumber: '0f', revokedAt: instant(2), reason: 'superseded' },
         ]);
       });
@@ -473,7 +456,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const second = { ...crl, crlNumber: 2, crl: Buffer.from('second\0') };
         await store.recordCrl(second);
         await store.recordCrl({ ...crl, crlNumber: 1, crl: Buffer.from('first') });
-        assert.deepEqual(plain(store.latestCrl('issuing')), plain(second));
+        assert.deepEqual(plain(await store.latestCrl('issuing')), plain(second));
         const third = {
           issuer: 'issuing',
           crlNumber: 3,
@@ -483,8 +466,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           crl: Buffer.from('third'),
         };
         await store.recordCrl(third);
-        assert.deepEqual(plain(store.latestCrl('issuing')), plain(third));
-        assert.equal(store.latestCrl('other'), undefined);
+        assert.deepEqual(plain(await store.latestCrl('issuing')), plain(third));
+        assert.equal(await store.latestCrl('other'), undefined);
       });
 
       it('are numbered beyond one that another program made', async (store) => {
@@ -496,11 +479,11 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
 
       it('and revocations are counted apart', async (store) => {
         await store.reserveCrlNumber('issuing');
-        assert.equal(store.revocationCount('issuing'), 0);
+        assert.equal(await store.revocationCount('issuing'), 0);
         await certificateIn(store, 'revoked', { requestID: 'r', serialNumber: '01' });
-        assert.equal(store.revocationCount('issuing'), 1);
+        assert.equal(await store.revocationCount('issuing'), 1);
         assert.equal(await store.reserveCrlNumber('issuing'), 2);
-        assert.equal(store.revocationCount('issuing'), 1);
+        assert.equal(await store.revocationCount('issuing'), 1);
       });
     });
 
@@ -551,14 +534,17 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         },
       ];
       for (const { name, filter, want } of rows) {
-        test(`are found by ${name}, newest first`, () => {
-          const found = under.store.certificates({ limit: 100, ...filter });
+        test(`are found by ${name}, newest first`, async () => {
+          const found = await under.store.certificates({ limit: 100, ...filter });
           assert.deepEqual(
             found.map((record) => record.serialNumber),
             want,
           );
           for (const record of found) {
-            assert.deepEqual(record, under.store.certificateBySerial(record.issuer, record.serialNumber));
+            assert.deepEqual(
+              record,
+              await under.store.certificateBySerial(record.issuer, record.serialNumber),
+            );
           }
         });
       }
@@ -611,9 +597,9 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         },
       ];
       for (const { name, filter, want } of rows) {
-        test(`answers ${name}, newest first`, () => {
+        test(`answers ${name}, newest first`, async () => {
           assert.deepEqual(
-            under.store.auditEntries({ limit: 100, ...filter }).map((entry) => entry.number),
+            (await under.store.auditEntries({ limit: 100, ...filter })).map((entry) => entry.number),
             want,
           );
         });
@@ -627,7 +613,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         });
         await store.appendAudit(entry);
         await store.appendAudit(auditOf({ detail: {} }));
-        const [second, first] = store.auditEntries({ limit: 2 });
+        const [second, first] = await store.auditEntries({ limit: 2 });
         assert.deepEqual(first, { number: 1, ...entry });
         assert.deepEqual(second?.detail, {});
       });
@@ -635,18 +621,19 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
 
     describe('enrolments and challenges', () => {
       it('an enrolment is notified once', async (store) => {
-        await store.reserveSerial(
-          intentOf({ requestID: 'r', serialNumber: '01' }),
-          claimOf({ requestID: 'r', replayKey: 'k' }),
-        );
-        assert.equal(store.enrolment('intune', 'k')?.notifiedAt, undefined);
-        await store.recordNotified('r', instant(1));
-        await store.recordNotified('r', instant(2));
-        assert.deepEqual(store.enrolment('intune', 'k')?.notifiedAt, instant(1));
+        const claim = claimOf({ requestID: 'r', replayKey: 'k' });
+        await store.reserveSerial(intentOf({ requestID: 'r', serialNumber: '01' }), claim);
+        assert.equal((await store.enrolment('intune', 'k'))?.notifiedAt, undefined);
+        await store.recordNotified(claim, instant(1));
+        await store.recordNotified(claim, instant(2));
+        assert.deepEqual((await store.enrolment('intune', 'k'))?.notifiedAt, instant(1));
       });
 
       it('an unknown enrolment cannot be notified', async (store) => {
-        await rejects(store.recordNotified('nobody', instant(1)), 'internal');
+        await rejects(
+          store.recordNotified({ endpoint: 'intune', replayKey: 'nobody' }, instant(1)),
+          'internal',
+        );
       });
 
       it('a challenge is kept as it was, also after it expired', async (store) => {
@@ -654,9 +641,9 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const free = challengeOf({ challengeHash: 'h2', pinned: {}, device: '' });
         await store.createChallenge(pinned);
         await store.createChallenge(free);
-        assert.deepEqual(store.challenge('h1'), pinned);
-        assert.deepEqual(store.challenge('h2'), free);
-        assert.equal(store.challenge('H1'), undefined);
+        assert.deepEqual(await store.challenge('h1'), pinned);
+        assert.deepEqual(await store.challenge('h2'), free);
+        assert.equal(await store.challenge('H1'), undefined);
       });
 
       it('a challenge is not made twice', async (store) => {
@@ -666,7 +653,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           store.createChallenge(challengeOf({ challengeHash: 'h', device: 'thief' })),
           'internal',
         );
-        assert.deepEqual(store.challenge('h'), first);
+        assert.deepEqual(await store.challenge('h'), first);
       });
     });
 
@@ -679,7 +666,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           intentOf({ requestID: 'claimed', serialNumber: '01' }),
           claimOf({ requestID: 'claimed', replayKey: 'k' }),
         );
-        await store.recordNotified('claimed', instant(1));
+        await store.recordNotified({ endpoint: 'intune', replayKey: 'k' }, instant(1));
         await store.createChallenge(challengeOf({ challengeHash: 'h' }));
         const crlNumber = await store.reserveCrlNumber('issuing');
         await store.recordCrl({
@@ -690,19 +677,19 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           revocationCount: 2,
           crl: Buffer.from('crl'),
         });
-        const see = (seen: PkiStore) => ({
-          certificates: seen.certificates({ limit: 100 }),
-          revoked: seen.revokedEntries('issuing', instant(0)),
-          count: seen.revocationCount('issuing'),
-          enrolment: seen.enrolment('intune', 'k'),
-          challenge: seen.challenge('h'),
-          crl: seen.latestCrl('issuing'),
-          audit: seen.auditEntries({ limit: 100 }),
+        const see = async (seen: PkiStore) => ({
+          certificates: await seen.certificates({ limit: 100 }),
+          revoked: await seen.revokedEntries('issuing', instant(0)),
+          count: await seen.revocationCount('issuing'),
+          enrolment: await seen.enrolment('intune', 'k'),
+          challenge: await seen.challenge('h'),
+          crl: await seen.latestCrl('issuing'),
+          audit: await seen.auditEntries({ limit: 100 }),
         });
-        const was = see(store);
+        const was = await see(store);
         assert.equal(was.certificates.length, 5);
         const reopened = await under.reopen();
-        assert.deepEqual(see(reopened), was);
+        assert.deepEqual(await see(reopened), was);
         assert.equal(await reopened.reserveCrlNumber('issuing'), crlNumber + 1);
         assert.equal(
           await reopened.reserveSerial(intentOf({ requestID: 'late', serialNumber: '01' })),
@@ -715,8 +702,9 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const reopening = under.reopen();
         await last;
         await rejects(store.appendAudit(auditOf({ event: 'too late' })), 'store_unavailable');
+        const entries = await (await reopening).auditEntries({ limit: 10 });
         assert.deepEqual(
-          (await reopening).auditEntries({ limit: 10 }).map((entry) => entry.event),
+          entries.map((entry) => entry.event),
           ['last'],
         );
       });
@@ -758,8 +746,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           together('crlNumbers'),
           Array.from({ length: rounds * 3 }, (_, index) => index + 1),
         );
-        assert.equal(store.revocationCount('issuing'), rounds);
-        assert.equal(store.revokedEntries('issuing', instant(1)).length, rounds);
+        assert.equal(await store.revocationCount('issuing'), rounds);
+        assert.equal((await store.revokedEntries('issuing', instant(1))).length, rounds);
         for (const won of spoils) {
           assert.ok(won.serials.length > 0, 'each process must have had a chance, or this was no race');
         }
@@ -777,34 +765,35 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         await child.ended();
 
         const store = await under.reopen();
-        const promised: Readonly<Record<string, (round: number) => void>> = {
-          reserved: (round) => {
-            assert.equal(store.enrolment('intune', `victim-${round}`)?.requestID, `victim-${round}`);
-            assert.ok(store.certificateByRequest(`victim-${round}`));
+        const promised: Readonly<Record<string, (round: number) => Promise<void>>> = {
+          reserved: async (round) => {
+            assert.equal((await store.enrolment('intune', `victim-${round}`))?.requestID, `victim-${round}`);
+            assert.ok(await store.certificateByRequest(`victim-${round}`));
           },
-          issued: (round) => {
+          issued: async (round) => {
             const intent = intentOf({ requestID: `victim-${round}`, serialNumber: `03${hex(round)}` });
-            const record = store.certificateByRequest(`victim-${round}`);
+            const record = await store.certificateByRequest(`victim-${round}`);
             assert.deepEqual(plain(record)?.certificate, new Uint8Array(certificateBytes(intent)));
           },
-          notified: (round) =>
-            assert.deepEqual(store.enrolment('intune', `victim-${round}`)?.notifiedAt, instant(2)),
-          revoked: (round) =>
-            assert.equal(store.certificateBySerial('issuing', `03${hex(round)}`)?.status, 'revoked'),
-          challenge: (round) => assert.ok(store.challenge(`victim-${round}`)),
-          crl: (crlNumber) => assert.ok((store.latestCrl('victim')?.crlNumber ?? 0) >= crlNumber),
+          notified: async (round) =>
+            assert.deepEqual((await store.enrolment('intune', `victim-${round}`))?.notifiedAt, instant(2)),
+          revoked: async (round) =>
+            assert.equal((await store.certificateBySerial('issuing', `03${hex(round)}`))?.status, 'revoked'),
+          challenge: async (round) => assert.ok(await store.challenge(`victim-${round}`)),
+          crl: async (crlNumber) =>
+            assert.ok(((await store.latestCrl('victim'))?.crlNumber ?? 0) >= crlNumber),
         };
         for (const line of lines) {
           const [what = '', number] = line.split(' ');
-          (promised[what] ?? assert.fail(`the child printed '${line}'`))(Number(number));
+          await (promised[what] ?? assert.fail(`the child printed '${line}'`))(Number(number));
         }
         // What had not resolved is there as a whole or not at all.
         for (let round = 0; round <= lines.length; round++) {
           const requestID = `victim-${round}`;
-          const record = store.certificateByRequest(requestID);
-          assert.equal(store.enrolment('intune', requestID) === undefined, record === undefined);
+          const record = await store.certificateByRequest(requestID);
+          assert.equal((await store.enrolment('intune', requestID)) === undefined, record === undefined);
           assert.deepEqual(
-            store.auditEntries({ reference: requestID, limit: 10 }).map((entry) => entry.event),
+            (await store.auditEntries({ reference: requestID, limit: 10 })).map((entry) => entry.event),
             record === undefined || record.status === 'intent'
               ? []
               : record.status === 'issued'
@@ -833,7 +822,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
               if (one.do === 'reopen') store = await under.reopen();
               else await model.apply(store, one);
             }
-            model.compare(store);
+            await model.compare(store);
           }),
           { numRuns: 60 },
         );
@@ -898,10 +887,6 @@ async function certificateIn(
     audit: auditOf(),
   } as const;
   assert.equal(await store.revoke(revocation), 'revoked');
-}
-
-async function abandonAll(store: PkiStore): Promise<void> {
-  await store.abandonIntents({ issuer: 'issuing', reservedBefore: instant(1000), at: instant(1) });
 }
 
 // --- other processes ----------------------------------------------------------------------------------------------
@@ -1085,7 +1070,6 @@ class Model {
     if (live) return 'enrolment_busy';
     if (this.#certificates.has(serial)) return 'taken';
     if (claim !== null) {
-      if ([...this.#claims.values()].includes(request)) return 'internal';
       this.#claims.set(claim, request);
     }
     this.#certificates.set(serial, { request, status: 'intent' });
@@ -1093,11 +1077,11 @@ class Model {
   }
 
   /** Everything that can be seen of this run. */
-  compare(store: PkiStore): void {
+  async compare(store: PkiStore): Promise<void> {
     const listed: RevokedEntry[] = [];
     for (let serial = 0; serial <= 4; serial++) {
       const certificate = this.#certificates.get(serial);
-      const record = store.certificateBySerial(this.#name, hex(serial));
+      const record = await store.certificateBySerial(this.#name, hex(serial));
       assert.equal(record?.status, certificate?.status);
       assert.equal(record?.requestID, certificate && this.#own(certificate.request));
       const signed = certificate?.status === 'issued' || certificate?.status === 'revoked';
@@ -1105,24 +1089,30 @@ class Model {
       if (certificate?.status === 'revoked' || certificate?.status === 'abandoned') {
         listed.push({ serialNumber: hex(serial), revokedAt: instant(9), reason: 'cessationOfOperation' });
       }
-      const revocations = store.auditEntries({ reference: `${this.#name}-${serial}`, limit: 10 });
+      const revocations = await store.auditEntries({ reference: `${this.#name}-${serial}`, limit: 10 });
       assert.equal(revocations.length, certificate?.status === 'revoked' ? 1 : 0);
     }
-    assert.deepEqual(store.revokedEntries(this.#name, instant(9)), listed);
-    assert.equal(store.revocationCount(this.#name), this.#revocations);
+    assert.deepEqual(await store.revokedEntries(this.#name, instant(9)), listed);
+    assert.equal(await store.revocationCount(this.#name), this.#revocations);
     for (let request = 0; request <= 4; request++) {
       const live = [...this.#certificates].find(
         ([, certificate]) => certificate.request === request && certificate.status !== 'abandoned',
       );
-      assert.equal(store.certificateByRequest(this.#own(request))?.serialNumber, live && hex(live[0]));
+      assert.equal(
+        (await store.certificateByRequest(this.#own(request)))?.serialNumber,
+        live && hex(live[0]),
+      );
       const holder = this.#claims.get(request);
       assert.equal(
-        store.enrolment(this.#name, this.#own(request))?.requestID,
+        (await store.enrolment(this.#name, this.#own(request)))?.requestID,
         holder === undefined ? undefined : this.#own(holder),
       );
     }
-    assert.equal(store.latestCrl(this.#name)?.crlNumber ?? 0, this.#latestCrl);
-    assert.equal(store.certificates({ issuer: this.#name, limit: 100 }).length, this.#certificates.size);
+    assert.equal((await store.latestCrl(this.#name))?.crlNumber ?? 0, this.#latestCrl);
+    assert.equal(
+      (await store.certificates({ issuer: this.#name, limit: 100 })).length,
+      this.#certificates.size,
+    );
   }
 
   #own(number: number): string {

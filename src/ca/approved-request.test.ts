@@ -63,7 +63,7 @@ describe('an ApprovedRequest cannot be forged', () => {
         async () => await authorities.ca.issue(forge() as ApprovedRequest),
         (thrown) => thrown instanceof TypeError,
       );
-      assert.deepEqual(recordsIn(authorities), []);
+      assert.deepEqual(await recordsIn(authorities), []);
     });
   }
 

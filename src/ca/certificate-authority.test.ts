@@ -96,14 +96,14 @@ async function refusedAs(
   changes: Partial<Approval>,
   fields: RequestFields = {},
 ): Promise<void> {
-  const before = recordsIn(authorities).length;
+  const before = (await recordsIn(authorities)).length;
   const approved = ApprovedRequest.mint(await approvalOf(changes, fields));
   await assert.rejects(authorities.ca.issue(approved), (thrown) => {
     assert.ok(thrown instanceof PkiError, String(thrown));
     assert.equal(thrown.code, code, thrown.message);
     return true;
   });
-  assert.equal(recordsIn(authorities).length, before);
+  assert.equal((await recordsIn(authorities)).length, before);
 }
 
 const template = (name: string) =>
@@ -176,7 +176,7 @@ describe('issue', () => {
     const certificate = await issueWith(authorities, {
       subjectAltName: [{ type: 'uniformResourceIdentifier', value: 'urn:device:1' }],
     });
-    const [record, ...more] = recordsIn(authorities);
+    const [record, ...more] = await recordsIn(authorities);
     assert.deepEqual(more, []);
     assert.equal(record?.status, 'issued');
     assert.equal(record.serialNumber, certificate.serialNumber);
@@ -187,7 +187,7 @@ describe('issue', () => {
     assert.equal(record.requester, 'TEST\\svc-ra');
     assert.equal(record.device, 'device-1');
     assert.deepEqual(record.notAfter, certificate.notAfter);
-    const [entry] = auditIn(authorities);
+    const [entry] = await auditIn(authorities);
     assert.equal(entry?.event, 'certificate.issued');
     assert.equal(entry.actor, 'TEST\\svc-ra');
     assert.equal(entry.detail.serialNumber, certificate.serialNumber);
@@ -300,7 +300,7 @@ describe('issue', () => {
     const approval = await approvalOf();
     await authorities.ca.issue(ApprovedRequest.mint(approval));
     await refusedAs('enrolment_busy', authorities, { requestID: approval.requestID });
-    assert.equal(authorities.ca.certificateOf(approval.requestID)?.status, 'issued');
+    assert.equal((await authorities.ca.certificateOf(approval.requestID))?.status, 'issued');
   });
 
   test('twenty at once have twenty serials', async () => {
@@ -401,14 +401,14 @@ describe('revocation and CRLs', () => {
     assert.equal(await revoke(authorities, 'aa'.repeat(16)), 'unknown');
     assert.equal(await revoke(authorities, serialNumber.toUpperCase()), 'unknown');
     assert.equal(await revoke(authorities, serialNumber), 'revoked');
-    const [entry] = auditIn(authorities);
+    const [entry] = await auditIn(authorities);
     assert.deepEqual(
       [entry?.event, entry?.actor, entry?.detail.serialNumber, entry?.detail.reason],
       ['certificate.revoked', 'operator test', serialNumber, 'keyCompromise'],
     );
-    const entries = auditIn(authorities).length;
+    const entries = (await auditIn(authorities)).length;
     assert.equal(await revoke(authorities, serialNumber), 'already');
-    assert.equal(auditIn(authorities).length, entries);
+    assert.equal((await auditIn(authorities)).length, entries);
     assert.deepEqual(await listed(authorities), [serialNumber]);
   });
 
@@ -416,7 +416,7 @@ describe('revocation and CRLs', () => {
     const authorities = await open();
     const { ca, clock } = authorities;
     await assert.rejects(ca.publishCrl('absent'), (thrown) => thrown instanceof PkiError);
-    assert.equal(ca.latestCrl('issuing'), undefined);
+    assert.equal(await ca.latestCrl('issuing'), undefined);
     const first = await ca.publishCrl('issuing');
     assert.equal(first.crlNumber, 1);
     const moments: readonly (readonly [name: string, act: () => unknown, due: boolean])[] = [
@@ -426,7 +426,7 @@ describe('revocation and CRLs', () => {
       ['a revocation', async () => revoke(authorities, (await issueWith(authorities)).serialNumber), true],
       [
         'the same revocation again',
-        async () => revoke(authorities, recordsIn(authorities)[0]?.serialNumber ?? ''),
+        async () => revoke(authorities, (await recordsIn(authorities))[0]?.serialNumber ?? ''),
         false,
       ],
       [
@@ -457,7 +457,7 @@ describe('revocation and CRLs', () => {
       await act();
       const crl = await ca.publishCrl('issuing');
       assert.equal(crl.crlNumber, last.crlNumber + (due ? 1 : 0), name);
-      assert.deepEqual(Buffer.from(ca.latestCrl('issuing')?.crl ?? []), Buffer.from(crl.crl), name);
+      assert.deepEqual(Buffer.from((await ca.latestCrl('issuing'))?.crl ?? []), Buffer.from(crl.crl), name);
       last = crl;
     }
   });
@@ -537,12 +537,12 @@ describe('revocation and CRLs', () => {
       issueWith(stuck),
       (thrown) => thrown instanceof PkiError && thrown.code === 'key_unavailable',
     );
-    assert.equal(recordsIn(stuck)[0]?.status, 'intent');
+    assert.equal((await recordsIn(stuck))[0]?.status, 'intent');
     clock.offsetMs += 119_000;
     assert.equal(await stuck.ca.abandonDeadIntents('while-running'), 0);
     clock.offsetMs += 2_000;
     assert.equal(await stuck.ca.abandonDeadIntents('while-running'), 1);
-    assert.equal(recordsIn(stuck)[0]?.status, 'abandoned');
+    assert.equal((await recordsIn(stuck))[0]?.status, 'abandoned');
   });
 
   // RFC 5280 §3.3: not removed until it appeared on one CRL that was issued after the certificate's end.
@@ -576,6 +576,6 @@ describe('revocation and CRLs', () => {
 test('a record that is read back is the certificate', async () => {
   const authorities = await open();
   const { raw } = await issueWith(authorities);
-  const [record] = authorities.store.certificates({ limit: 1, template: 'client-authentication' });
+  const [record] = await authorities.store.certificates({ limit: 1, template: 'client-authentication' });
   assert.deepEqual(Buffer.from(parseCertificate(record?.certificate as Uint8Array).raw), Buffer.from(raw));
 });

@@ -18,6 +18,7 @@ import {
   keyIdentifier,
   keyUsageExtension,
   nameToString,
+  ocspNoCheckExtension,
   parseCertificate,
   parsePublicKeyInfo,
   type SignatureAlgorithmName,
@@ -56,6 +57,8 @@ export interface Issuer {
   readonly crlUrls: readonly string[];
   /** Where the certificate of this CA is served. */
   readonly caIssuersUrls: readonly string[];
+  /** Where an OCSP responder answers for this CA; absent if none does. */
+  readonly ocspUrls?: readonly string[];
   /** How long a CRL counts; a new one is due well before. */
   readonly crlPeriodMs: number;
   /** How long before `nextUpdate` the next CRL is made, for relying parties that cannot be reached in between. */
@@ -202,7 +205,7 @@ export class CertificateAuthority {
   }
 
   /** The live certificate of a request of the RA, if there is one. */
-  certificateOf(requestID: string): CertificateRecord | undefined {
+  certificateOf(requestID: string): Promise<CertificateRecord | undefined> {
     return this.#store.certificateByRequest(requestID);
   }
 
@@ -269,8 +272,8 @@ export class CertificateAuthority {
   async publishCrl(issuerName: string): Promise<CrlRecord> {
     const issuer = this.issuer(issuerName);
     const now = this.#clock.now();
-    const revocationCount = this.#store.revocationCount(issuer.name);
-    const latest = this.#store.latestCrl(issuer.name);
+    const revocationCount = await this.#store.revocationCount(issuer.name);
+    const latest = await this.#store.latestCrl(issuer.name);
     if (
       latest !== undefined &&
       latest.revocationCount === revocationCount &&
@@ -279,6 +282,8 @@ export class CertificateAuthority {
       return latest;
     }
     const crlNumber = await this.#store.reserveCrlNumber(issuer.name);
+    // RFC 5280 §3.3: an entry stays until one CRL issued after the certificate's end has listed it.
+    const entries = await this.#store.revokedEntries(issuer.name, latest?.thisUpdate ?? now);
     const thisUpdate = new Date(now.getTime() - CRL_BACKDATE_MS);
     const nextUpdate = new Date(now.getTime() + issuer.crlPeriodMs + issuer.crlOverlapMs);
     const crl = await buildCrl(
@@ -287,8 +292,7 @@ export class CertificateAuthority {
         issuer: issuer.certificate.subject,
         thisUpdate,
         nextUpdate,
-        // RFC 5280 §3.3: an entry stays until one CRL issued after the certificate's end has listed it.
-        revoked: this.#store.revokedEntries(issuer.name, latest?.thisUpdate ?? now).map((entry) => ({
+        revoked: entries.map((entry) => ({
           serialNumber: entry.serialNumber,
           revocationDate: entry.revokedAt,
           reason: entry.reason,
@@ -310,7 +314,7 @@ export class CertificateAuthority {
   }
 
   /** The newest CRL of an issuing CA; `undefined` before the first. */
-  latestCrl(issuer: string): CrlRecord | undefined {
+  latestCrl(issuer: string): Promise<CrlRecord | undefined> {
     return this.#store.latestCrl(issuer);
   }
 }
@@ -372,8 +376,15 @@ function extensionsOf(approval: Approval, issuer: Issuer, template: CertificateT
     subjectKeyIdentifierExtension(keyIdentifier(approval.csr.spki)),
     authorityKeyIdentifierExtension(keyIdentifierOf(issuer)),
     crlDistributionPointsExtension(issuer.crlUrls),
-    ...(issuer.caIssuersUrls.length === 0 ? [] : [authorityInfoAccessExtension(issuer.caIssuersUrls)]),
+    ...authorityInfoAccess(issuer),
+    ...(template.ocspNoCheck === true ? [ocspNoCheckExtension()] : []),
   ];
+}
+
+function authorityInfoAccess({ caIssuersUrls, ocspUrls = [] }: Issuer): Extension[] {
+  // RFC 5280 §4.2.2.1: at least one entry, or no extension.
+  if (caIssuersUrls.length + ocspUrls.length === 0) return [];
+  return [authorityInfoAccessExtension(caIssuersUrls, ocspUrls)];
 }
 
 /** RFC 8813 §3: a key on an elliptic curve enciphers nothing, so these bits MUST NOT stand beside it. */

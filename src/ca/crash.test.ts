@@ -81,7 +81,7 @@ class Scene {
 
   /** The process is gone, and a new one is there. */
   async restart(): Promise<TestAuthorities> {
-    this.authorities?.store.close();
+    await this.authorities?.store.close();
     return await this.start();
   }
 
@@ -110,7 +110,7 @@ class Scene {
     const { authorities } = this;
     assert.ok(authorities !== undefined);
     await this.publish();
-    const records = recordsIn(authorities);
+    const records = await recordsIn(authorities);
     const serials = records.map(({ serialNumber }) => serialNumber);
     assert.equal(new Set(serials).size, serials.length, 'a serial twice');
     for (const serial of this.signed)
@@ -118,7 +118,7 @@ class Scene {
     // Numbers only grow.
     for (const [index, number] of this.crlNumbers.entries())
       assert.ok(number > (this.crlNumbers[index - 1] ?? 0), String(this.crlNumbers));
-    const crl = parseCrl(authorities.ca.latestCrl('issuing')?.crl as Uint8Array);
+    const crl = parseCrl((await authorities.ca.latestCrl('issuing'))?.crl as Uint8Array);
     assert.ok(verifyCrlSignature(crl, keys.issuing.spki));
     assert.deepEqual(
       crl.revoked.map(({ serialNumber }) => serialNumber).sort(),
@@ -131,8 +131,8 @@ class Scene {
     assert.equal(this.failures.pending, 0, 'a planned failure never happened');
   }
 
-  live(): string[] {
-    return recordsIn(this.authorities as TestAuthorities)
+  async live(): Promise<string[]> {
+    return (await recordsIn(this.authorities as TestAuthorities))
       .filter(({ status }) => status === 'issued')
       .map(({ serialNumber }) => serialNumber);
   }
@@ -145,7 +145,7 @@ async function withScene(work: (scene: Scene) => Promise<void>): Promise<void> {
     await scene.start();
     await work(scene);
   } finally {
-    scene.authorities?.store.close();
+    await scene.authorities?.store.close();
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -170,14 +170,14 @@ describe('issue: the request that is sent again gets exactly one live certificat
           await scene.restart();
           await scene.check();
           const serial = serialIn(await scene.enrol());
-          assert.deepEqual(scene.live(), [serial]);
+          assert.deepEqual(await scene.live(), [serial]);
           await scene.check();
           await scene.restart();
           assert.equal(serialIn(await scene.enrol()), serial);
-          assert.deepEqual(scene.live(), [serial]);
+          assert.deepEqual(await scene.live(), [serial]);
           await scene.check();
           // What was left behind is on the CRL, and nothing more was left behind than one intent.
-          assert.ok(recordsIn(scene.authorities as TestAuthorities).length <= 2);
+          assert.ok((await recordsIn(scene.authorities as TestAuthorities)).length <= 2);
         }));
 
       test(`${write}: ${moment}, and the server lives on`, () =>
@@ -189,7 +189,7 @@ describe('issue: the request that is sent again gets exactly one live certificat
           await scene.authorities?.ca.abandonDeadIntents('while-running');
           const serial = serialIn(await scene.enrol());
           assert.equal(serialIn(await scene.enrol()), serial);
-          assert.deepEqual(scene.live(), [serial]);
+          assert.deepEqual(await scene.live(), [serial]);
           await scene.check();
         }));
     }
@@ -205,10 +205,10 @@ describe('issue: the request that is sent again gets exactly one live certificat
         scene.keyFails = 'no';
         await scene.restart();
         const serial = serialIn(await scene.enrol());
-        assert.deepEqual(scene.live(), [serial]);
+        assert.deepEqual(await scene.live(), [serial]);
         await scene.check();
         assert.deepEqual(
-          recordsIn(scene.authorities).map(({ status }) => status),
+          (await recordsIn(scene.authorities)).map(({ status }) => status),
           ['issued', 'abandoned'],
         );
       }));
@@ -251,11 +251,11 @@ describe('issue: the request that is sent again gets exactly one live certificat
       const outcome = await late;
       assert.equal(outcome.outcome === 'unavailable' && outcome.code, 'enrolment_busy');
       assert.deepEqual(slow.scripted.succeeded, []);
-      slow.store.close();
-      assert.deepEqual(scene.live(), []);
+      await slow.store.close();
+      assert.deepEqual(await scene.live(), []);
       authorities.scripted.success = { verdict: 'accept', names: 'vouched' };
       const serial = serialIn(await scene.enrol());
-      assert.deepEqual(scene.live(), [serial]);
+      assert.deepEqual(await scene.live(), [serial]);
       await scene.check();
     }));
 
@@ -273,7 +273,7 @@ describe('issue: the request that is sent again gets exactly one live certificat
         });
         assert.equal(outcome?.outcome === 'refused' && outcome.code, 'lint_failed');
       }
-      assert.deepEqual(recordsIn(scene.authorities as TestAuthorities), []);
+      assert.deepEqual(await recordsIn(scene.authorities as TestAuthorities), []);
       assert.equal(scene.authorities?.scripted.failed.length, 3);
       await scene.check();
     }));
@@ -301,8 +301,8 @@ describe('revoke', () => {
         const again = await scene.authorities?.ca.revoke(revocation);
         assert.equal(again, moment === 'not persisted' ? 'revoked' : 'already');
         await scene.check();
-        assert.deepEqual(scene.live(), []);
-        const entries = auditIn(scene.authorities as TestAuthorities);
+        assert.deepEqual(await scene.live(), []);
+        const entries = await auditIn(scene.authorities as TestAuthorities);
         assert.equal(entries.filter(({ event }) => event === 'certificate.revoked').length, 1);
         const outcome = await scene.enrol();
         assert.equal(outcome.outcome === 'refused' && outcome.code, 'certificate_revoked');
@@ -369,10 +369,10 @@ describe('settling dead intents', () => {
         await assert.rejects(scene.restart(), (thrown) => thrown instanceof PkiError);
         await scene.restart();
         await scene.check();
-        const [record] = recordsIn(scene.authorities as TestAuthorities);
+        const [record] = await recordsIn(scene.authorities as TestAuthorities);
         assert.equal(record?.status, 'abandoned');
         const serial = serialIn(await scene.enrol());
-        assert.deepEqual(scene.live(), [serial]);
+        assert.deepEqual(await scene.live(), [serial]);
         await scene.check();
       }),
     );

@@ -30,7 +30,7 @@ export function addAudit(program: Command): void {
       ) => {
         await withAuthorities(options.config, async ({ store }) => {
           const { event, reference, limit } = options;
-          const entries = store.auditEntries({
+          const entries = await store.auditEntries({
             limit,
             ...(event === undefined ? {} : { event }),
             ...(reference === undefined ? {} : { reference }),

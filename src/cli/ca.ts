@@ -46,7 +46,7 @@ export function addCa(program: Command): void {
       ) => {
         await withAuthorities(options.config, async ({ store }) => {
           const { status, device, template, limit } = options;
-          const records = store.certificates({
+          const records = await store.certificates({
             limit,
             ...(status === undefined ? {} : { status }),
             ...(device === undefined ? {} : { device }),
@@ -63,7 +63,7 @@ export function addCa(program: Command): void {
     .option('--json', 'for machines')
     .action(async (serialNumber: string, options: ConfigChoice & ListingOptions) => {
       await withAuthorities(options.config, async ({ store, issuers }) => {
-        const record = find(store.certificateBySerial.bind(store), issuers, serialNumber);
+        const record = await find(store.certificateBySerial.bind(store), issuers, serialNumber);
         const pem = record.certificate === undefined ? '' : buildPem('CERTIFICATE', record.certificate);
         printFacts(options.json === true ? { ...factsOf(record), pem } : factsOf(record), options);
         if (options.json !== true) console.log(pem.trimEnd());
@@ -80,7 +80,7 @@ export function addCa(program: Command): void {
     )
     .action(async (serialNumber: string, options: ConfigChoice & { readonly reason: RevocationReason }) => {
       await withAuthorities(options.config, async ({ store, ca: authority, issuers }) => {
-        const record = find(store.certificateBySerial.bind(store), issuers, serialNumber);
+        const record = await find(store.certificateBySerial.bind(store), issuers, serialNumber);
         const result = await authority.revoke({
           issuer: record.issuer,
           serialNumber: record.serialNumber,
@@ -144,14 +144,14 @@ function factsOf(record: CertificateRecord): Record<string, unknown> {
   return facts;
 }
 
-function find(
-  bySerial: (issuer: string, serialNumber: string) => CertificateRecord | undefined,
+async function find(
+  bySerial: (issuer: string, serialNumber: string) => Promise<CertificateRecord | undefined>,
   issuers: readonly { readonly name: string }[],
   serialNumber: string,
-): CertificateRecord {
+): Promise<CertificateRecord> {
   const wanted = serialNumber.toLowerCase().replaceAll(/[:\s]/g, '');
   for (const { name } of issuers) {
-    const record = bySerial(name, wanted);
+    const record = await bySerial(name, wanted);
     if (record !== undefined) return record;
   }
   throw new PkiError('certificate_unknown', `no certificate with serial number ${wanted}`);

@@ -86,7 +86,7 @@ describe('message types', () => {
     const csr = await requestOf({ challengePassword: staticSecret });
     const identifiers: readonly number[] = [messageTypes.CertPoll, messageTypes.GetCert, messageTypes.GetCRL];
     const issued: number[] = [];
-    const before = recordsIn(server).length;
+    const before = (await recordsIn(server)).length;
     for (let number = 0; number < 256; number += 1) {
       const certRep = await outcomeOf(printableString(String(number)), csr);
       if (certRep.pkiStatus === 'SUCCESS') issued.push(number);
@@ -95,7 +95,7 @@ describe('message types', () => {
         assert.equal(certRep.pkiStatus, 'FAILURE', String(number));
         assert.equal(certRep.pkiStatus === 'FAILURE' && certRep.failInfo, failInfo, String(number));
       }
-      assert.equal(recordsIn(server).length, before + issued.length, `after ${number}`);
+      assert.equal((await recordsIn(server)).length, before + issued.length, `after ${number}`);
     }
     assert.deepEqual(issued, [19]);
   });
@@ -124,11 +124,11 @@ describe('message types', () => {
   ];
   for (const [name, value, failInfo] of odd) {
     test(`with ${name} is ${failInfo}`, async () => {
-      const before = recordsIn(server).length;
+      const before = (await recordsIn(server)).length;
       const certRep = await outcomeOf(value, await requestOf({ challengePassword: staticSecret }));
       assert.equal(certRep.pkiStatus, 'FAILURE');
       assert.equal(certRep.pkiStatus === 'FAILURE' && certRep.failInfo, failInfo);
-      assert.equal(recordsIn(server).length, before);
+      assert.equal((await recordsIn(server)).length, before);
     });
   }
 });
@@ -332,7 +332,7 @@ describe('ten thousand damaged PKCSReqs', () => {
 
     // Nothing is on record but certificates for the device's own key, within the template.
     const key = hashOf(keys.device.spki);
-    for (const record of recordsIn(server)) {
+    for (const record of await recordsIn(server)) {
       assert.equal(record.status, 'issued');
       assert.equal(record.publicKeyHash, key);
       const certificate = parseCertificate(record.certificate as Uint8Array);
@@ -346,7 +346,7 @@ describe('ten thousand damaged PKCSReqs', () => {
       );
     }
     // An invariant that broke would be a bug, whatever the answer was.
-    const entries = auditIn(server, 20_000);
+    const entries = await auditIn(server, 20_000);
     assert.deepEqual(
       entries.filter((entry) => entry.code === 'internal').map((entry) => entry.detail),
       [],

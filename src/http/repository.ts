@@ -10,7 +10,7 @@ export interface PublishedCa {
   /** DER of its certificate. */
   readonly certificate: Uint8Array;
   /** Its newest CRL; asked at each request. */
-  readonly crl: () => { readonly crl: Uint8Array; readonly nextUpdate: Date } | undefined;
+  readonly crl: () => Promise<{ readonly crl: Uint8Array; readonly nextUpdate: Date } | undefined>;
 }
 
 /** Caches may keep a CRL for a tenth of its life at most, and never longer than this, so that revocations are seen. */
@@ -20,8 +20,8 @@ const CERTIFICATE_MAX_AGE_SECONDS = 86_400;
 /** Adds `/crl/NAME.crl` and `/aia/NAME.crt` for each CA. */
 export function addRepositoryDoor(app: FastifyInstance, cas: readonly PublishedCa[], clock: Clock): void {
   for (const ca of cas) {
-    app.get(`/crl/${ca.name}.crl`, (_request, reply) => {
-      const published = ca.crl();
+    app.get(`/crl/${ca.name}.crl`, async (_request, reply) => {
+      const published = await ca.crl();
       if (published === undefined) return notFound(reply);
       const leftSeconds = Math.floor((published.nextUpdate.getTime() - clock.now().getTime()) / 1000);
       const maxAge = Math.max(0, Math.min(CRL_MAX_AGE_SECONDS_MAX, Math.floor(leftSeconds / 10)));

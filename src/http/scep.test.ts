@@ -467,7 +467,7 @@ describe('answers of the protocol', () => {
   ];
   for (const [name, failInfo, code, fields] of failures) {
     test(`${name} is ${failInfo}, with a reference to ${code}`, async () => {
-      const before = recordsIn(server).length;
+      const before = (await recordsIn(server)).length;
       const certRep = await outcome('static', {
         transactionID: name.replaceAll('’', ''),
         ...(await fields()),
@@ -475,11 +475,11 @@ describe('answers of the protocol', () => {
       assert.equal(certRep.pkiStatus, 'FAILURE');
       assert.equal(certRep.failInfo, failInfo);
       const [, reference] = /\((LG-[A-Z0-9]{8})\)$/.exec(certRep.failInfoText ?? '') ?? [];
-      const [entry] = auditIn(server, 1);
+      const [entry] = await auditIn(server, 1);
       assert.equal(entry?.reference, reference);
       assert.equal(entry?.code, code);
       assert.equal(entry?.event, 'enrolment.refused');
-      assert.equal(recordsIn(server).length, before);
+      assert.equal((await recordsIn(server)).length, before);
     });
   }
 
@@ -509,11 +509,11 @@ describe('answers of the protocol', () => {
   });
 
   test('a signer whose key cannot be encrypted to is refused before anything is issued', async () => {
-    const before = recordsIn(server).length;
+    const before = (await recordsIn(server)).length;
     const signer = await selfSigned(await newEcKey());
     const certRep = await outcome('static', { signer, transactionID: 'curve' });
     assert.equal(certRep.pkiStatus === 'FAILURE' && certRep.failInfo, 'badAlg');
-    assert.equal(recordsIn(server).length, before);
+    assert.equal((await recordsIn(server)).length, before);
   });
 
   test('an unreachable validator is 503 with Retry-After, and nothing that reads like a verdict', async () => {
@@ -523,7 +523,7 @@ describe('answers of the protocol', () => {
       const answer = await server.post('scripted', await messageOf({ csr }));
       assertText(answer, 503, /^the request cannot be validated now; try again \(LG-[A-Z0-9]{8}\)\n$/);
       assert.match(answer.headers['retry-after'] ?? '', /^\d+$/);
-      assert.equal(auditIn(server, 1)[0]?.event, 'enrolment.unavailable');
+      assert.equal((await auditIn(server, 1))[0]?.event, 'enrolment.unavailable');
     } finally {
       server.scripted.verdict = { verdict: 'accept', names: 'vouched' };
     }
@@ -575,11 +575,11 @@ describe('answers of the protocol', () => {
     );
     const certRep = await outcome('static', { csr, transactionID: 'mailbox' });
     assert.equal(certRep.pkiStatus === 'FAILURE' && certRep.failInfo, 'badMessageCheck');
-    assert.equal(auditIn(server, 1)[0]?.code, 'name_malformed');
+    assert.equal((await auditIn(server, 1))[0]?.code, 'name_malformed');
   });
 
   test('message types that are not served have their answer and issue nothing', async () => {
-    const before = recordsIn(server).length;
+    const before = (await recordsIn(server)).length;
     const want: Readonly<Record<string, FailInfo>> = {
       CertPoll: 'badCertId',
       GetCert: 'badCertId',
@@ -601,6 +601,6 @@ describe('answers of the protocol', () => {
       const certRep = await certRepIn(answer, { senderNonce });
       assert.equal(certRep.pkiStatus === 'FAILURE' && certRep.failInfo, failInfo, messageType);
     }
-    assert.equal(recordsIn(server).length, before);
+    assert.equal((await recordsIn(server)).length, before);
   });
 });

@@ -169,7 +169,7 @@ describe('the repository', () => {
       const ca: PublishedCa = {
         name: 'a',
         certificate: certificates.issuing.raw,
-        crl: () => crl(nextUpdate),
+        crl: async () => crl(nextUpdate),
       };
       return withServer(
         (app) => addRepositoryDoor(app, [ca], { now: () => now }),

@@ -66,7 +66,7 @@ export async function serve(
           })),
           ...config.published.map((published) => {
             const [certificate] = readChain(published.certificate);
-            return { name: published.name, certificate, crl: () => readPublishedCrl(published.crl) };
+            return { name: published.name, certificate, crl: async () => readPublishedCrl(published.crl) };
           }),
         ],
         clock,

@@ -74,10 +74,10 @@ function certificateIn(outcome: Outcome) {
 }
 
 /** Asserts that an outcome is a refusal with this code, and that the audit list knows its reference. */
-function assertRefused(authorities: TestAuthorities, outcome: Outcome, code: ErrorCode): void {
+async function assertRefused(authorities: TestAuthorities, outcome: Outcome, code: ErrorCode): Promise<void> {
   assert.equal(outcome.outcome, 'refused', JSON.stringify(outcome));
   assert.equal(outcome.code, code);
-  const [entry, ...more] = authorities.store.auditEntries({ reference: outcome.reference, limit: 10 });
+  const [entry, ...more] = await authorities.store.auditEntries({ reference: outcome.reference, limit: 10 });
   assert.deepEqual(more, []);
   assert.equal(entry?.event, 'enrolment.refused');
   assert.equal(entry.code, code);
@@ -97,7 +97,7 @@ describe('a one-time challenge serves one request', () => {
     assert.equal(certificateIn(again).serialNumber, first.serialNumber);
     authorities.clock.offsetMs += 2 * 3_600_000;
     assert.equal(certificateIn(await enrol(authorities, sent)).serialNumber, first.serialNumber);
-    assert.equal(recordsIn(authorities).length, 1);
+    assert.equal((await recordsIn(authorities)).length, 1);
   });
 
   test('twenty copies at once get one certificate', async () => {
@@ -109,7 +109,7 @@ describe('a one-time challenge serves one request', () => {
       ),
     );
     assert.equal(new Set(outcomes.map((outcome) => certificateIn(outcome).serialNumber)).size, 1);
-    assert.equal(recordsIn(authorities).length, 1);
+    assert.equal((await recordsIn(authorities)).length, 1);
   });
 
   test('twenty copies at once ask the validator once', async () => {
@@ -132,8 +132,8 @@ describe('a one-time challenge serves one request', () => {
     );
     const refused = outcomes.filter(({ outcome }) => outcome === 'refused');
     assert.equal(refused.length, 19);
-    for (const outcome of refused) assertRefused(authorities, outcome, 'challenge_reused');
-    assert.equal(recordsIn(authorities).length, 1);
+    for (const outcome of refused) await assertRefused(authorities, outcome, 'challenge_reused');
+    assert.equal((await recordsIn(authorities)).length, 1);
   });
 
   const others: readonly (readonly [name: string, code: ErrorCode, sent: Sent])[] = [
@@ -152,11 +152,15 @@ describe('a one-time challenge serves one request', () => {
       const authorities = await open();
       const challengePassword = await authorities.challengeFor(endpoint);
       certificateIn(await enrol(authorities, { endpoint, challengePassword }));
-      assertRefused(authorities, await enrol(authorities, { endpoint, challengePassword, ...sent }), code);
-      assert.equal(recordsIn(authorities).length, 1);
+      await assertRefused(
+        authorities,
+        await enrol(authorities, { endpoint, challengePassword, ...sent }),
+        code,
+      );
+      assert.equal((await recordsIn(authorities)).length, 1);
       if (code === 'challenge_reused') {
         const told = sent.key === undefined ? /^request \w+ asked for something else$/ : /with another key$/;
-        assert.match(auditIn(authorities)[0]?.detail.detail ?? '', told);
+        assert.match((await auditIn(authorities))[0]?.detail.detail ?? '', told);
       }
     });
   }
@@ -165,7 +169,7 @@ describe('a one-time challenge serves one request', () => {
     const authorities = await open();
     const challengePassword = await authorities.challengeFor(endpoint);
     const key = await newEcKey();
-    assertRefused(
+    await assertRefused(
       authorities,
       await enrol(authorities, { endpoint, challengePassword, key }),
       'key_algorithm',
@@ -177,12 +181,12 @@ describe('a one-time challenge serves one request', () => {
     const authorities = await open();
     const challengePassword = await authorities.challengeFor(endpoint);
     authorities.clock.offsetMs += 3_600_000;
-    assertRefused(
+    await assertRefused(
       authorities,
       await enrol(authorities, { endpoint, challengePassword }),
       'challenge_expired',
     );
-    assert.deepEqual(recordsIn(authorities), []);
+    assert.deepEqual(await recordsIn(authorities), []);
   });
 
   test('a revoked certificate is not given out again', async () => {
@@ -196,8 +200,8 @@ describe('a one-time challenge serves one request', () => {
       actor: 'operator test',
       text: 'lost',
     });
-    assertRefused(authorities, await enrol(authorities, sent), 'certificate_revoked');
-    assert.equal(recordsIn(authorities).length, 1);
+    await assertRefused(authorities, await enrol(authorities, sent), 'certificate_revoked');
+    assert.equal((await recordsIn(authorities)).length, 1);
   });
 });
 
@@ -215,7 +219,7 @@ describe('a static secret serves many', () => {
     // Another endpoint is another world, though the secret is the same.
     const legacy = certificateIn(await enrol(authorities, { ...sent, endpoint: 'legacy' }));
     assert.notEqual(legacy.serialNumber, first.serialNumber);
-    assert.equal(recordsIn(authorities).length, 4);
+    assert.equal((await recordsIn(authorities)).length, 4);
   });
 
   test('twenty copies at once get one certificate', async () => {
@@ -229,17 +233,17 @@ describe('a static secret serves many', () => {
     certificateIn(await enrol(authorities, sent));
     for (const changed of [{ subject: 'CN=device-2' }, { challengePassword: 'a guess of twelve' }]) {
       const outcome = await enrol(authorities, { ...sent, ...changed });
-      assertRefused(authorities, outcome, 'challenge_reused');
+      await assertRefused(authorities, outcome, 'challenge_reused');
     }
-    assert.equal(recordsIn(authorities).length, 1);
+    assert.equal((await recordsIn(authorities)).length, 1);
   });
 
   test('no challenge, an empty one and a wrong one are refused', async () => {
     const authorities = await open();
-    assertRefused(authorities, await enrol(authorities, { endpoint: 'static' }), 'challenge_missing');
+    await assertRefused(authorities, await enrol(authorities, { endpoint: 'static' }), 'challenge_missing');
     const wrong = await enrol(authorities, { ...sent, challengePassword: 'correct-horse-battery-stable' });
-    assertRefused(authorities, wrong, 'challenge_unknown');
-    assert.deepEqual(recordsIn(authorities), []);
+    await assertRefused(authorities, wrong, 'challenge_unknown');
+    assert.deepEqual(await recordsIn(authorities), []);
   });
 });
 
@@ -248,7 +252,7 @@ describe('validators', () => {
     const authorities = await open();
     for (const endpoint of ['', 'absent', '__proto__', 'Scripted']) {
       const outcome = await enrol(authorities, { endpoint, challengePassword: 'x' });
-      assertRefused(authorities, outcome, 'template_denied');
+      await assertRefused(authorities, outcome, 'template_denied');
     }
     assert.deepEqual(authorities.scripted.validated, []);
   });
@@ -259,18 +263,18 @@ describe('validators', () => {
     const challengePassword = await authorities.challengeFor('both');
     const sent = { endpoint: 'both', challengePassword };
     scripted.verdict = { verdict: 'refuse', code: 'device_unknown', detail: 'no such device' };
-    assertRefused(authorities, await enrol(authorities, sent), 'device_unknown');
+    await assertRefused(authorities, await enrol(authorities, sent), 'device_unknown');
     scripted.verdict = { verdict: 'unreachable', detail: 'no route' };
     const postponed = await enrol(authorities, sent);
     assert.equal(postponed.outcome === 'unavailable' && postponed.code, 'validator_unreachable');
     scripted.verdict = { verdict: 'accept', names: 'vouched' };
     const wrong = await enrol(authorities, { ...sent, challengePassword: 'A'.repeat(40) });
-    assertRefused(authorities, wrong, 'challenge_unknown');
+    await assertRefused(authorities, wrong, 'challenge_unknown');
     // The scripted one had accepted what came to nothing.
     assert.equal(scripted.failed.length, 1);
-    assert.deepEqual(recordsIn(authorities), []);
+    assert.deepEqual(await recordsIn(authorities), []);
     certificateIn(await enrol(authorities, sent));
-    assert.equal(recordsIn(authorities).length, 1);
+    assert.equal((await recordsIn(authorities)).length, 1);
   });
 
   test('are told the request as it came', async () => {
@@ -305,7 +309,7 @@ describe('validators', () => {
       const { scripted } = authorities;
       scripted.verdict = act;
       assert.partialDeepStrictEqual(await enrol(authorities, { challengePassword: 'x' }), want);
-      assert.deepEqual(recordsIn(authorities), []);
+      assert.deepEqual(await recordsIn(authorities), []);
       scripted.verdict = { verdict: 'accept', names: 'vouched' };
       certificateIn(await enrol(authorities, { challengePassword: 'x' }));
     });
@@ -327,7 +331,7 @@ describe('validators', () => {
       authorities.scripted.verdict = () => value as Verdict;
       const outcome = await enrol(authorities, { challengePassword: 'x' });
       assert.equal(outcome.outcome, 'refused');
-      assert.deepEqual(recordsIn(authorities), []);
+      assert.deepEqual(await recordsIn(authorities), []);
     });
   }
 
@@ -337,13 +341,13 @@ describe('validators', () => {
     scripted.verdict = { verdict: 'unreachable', detail: 'HTTP 503 of the service' };
     const outcome = await enrol(authorities, { challengePassword: 'x' });
     assert.equal(outcome.outcome === 'unavailable' && outcome.code, 'validator_unreachable');
-    const [entry] = auditIn(authorities);
+    const [entry] = await auditIn(authorities);
     assert.equal(entry?.event, 'enrolment.unavailable');
     assert.equal(entry.detail.detail, 'HTTP 503 of the service');
     assert.deepEqual(scripted.failed, []);
     scripted.verdict = { verdict: 'accept', names: 'vouched', device: 'device-42' };
     certificateIn(await enrol(authorities, { challengePassword: 'x' }));
-    assert.equal(recordsIn(authorities)[0]?.device, 'device-42');
+    assert.equal((await recordsIn(authorities))[0]?.device, 'device-42');
     assert.equal(scripted.validated.length, 2);
   });
 });
@@ -362,10 +366,10 @@ describe('notifications', () => {
       const outcome = await enrol(authorities, { challengePassword: 'x' });
       assert.equal(outcome.outcome === 'unavailable' && outcome.code, 'notification_failed');
       assert.ok(!('certificate' in outcome));
-      const [record] = recordsIn(authorities);
+      const [record] = await recordsIn(authorities);
       assert.equal(record?.status, 'revoked');
       assert.equal(record.revocationReason, 'cessationOfOperation');
-      const [refusal, revocation, issued] = auditIn(authorities);
+      const [refusal, revocation, issued] = await auditIn(authorities);
       assert.deepEqual(
         [refusal?.event, revocation?.event, issued?.event],
         ['enrolment.unavailable', 'certificate.revoked', 'certificate.issued'],
@@ -379,7 +383,11 @@ describe('notifications', () => {
       );
       // The same request does not get it later either.
       scripted.success = { verdict: 'accept', names: 'vouched' };
-      assertRefused(authorities, await enrol(authorities, { challengePassword: 'x' }), 'certificate_revoked');
+      await assertRefused(
+        authorities,
+        await enrol(authorities, { challengePassword: 'x' }),
+        'certificate_revoked',
+      );
     });
   }
 
@@ -387,8 +395,8 @@ describe('notifications', () => {
     const authorities = await open();
     const { scripted } = authorities;
     const recorded: string[] = [];
-    scripted.success = () => {
-      recorded.push(...recordsIn(authorities).map(({ status }) => status));
+    scripted.success = async () => {
+      recorded.push(...(await recordsIn(authorities)).map(({ status }) => status));
       return { verdict: 'accept', names: 'vouched' };
     };
     const certificate = certificateIn(await enrol(authorities, { challengePassword: 'x' }));
@@ -408,7 +416,7 @@ describe('notifications', () => {
     assert.equal(outcome.outcome, 'refused');
     scripted.success = { verdict: 'accept', names: 'vouched' };
     certificateIn(await enrol(authorities, { challengePassword: 'x' }));
-    assert.equal(recordsIn(authorities).length, 1);
+    assert.equal((await recordsIn(authorities)).length, 1);
   });
 
   test('a revocation that fails withholds all the same', async () => {
@@ -421,7 +429,7 @@ describe('notifications', () => {
     // Asked again, the validator says no again, and this time it is revoked.
     const again = await enrol(authorities, { challengePassword: 'x' });
     assert.equal(again.outcome === 'unavailable' && again.code, 'notification_failed');
-    assert.equal(recordsIn(authorities)[0]?.status, 'revoked');
+    assert.equal((await recordsIn(authorities))[0]?.status, 'revoked');
   });
 
   test('a failure of the CA is told with NTE_FAIL', async () => {
@@ -443,16 +451,24 @@ describe('notifications', () => {
     const authorities = await open();
     const { scripted } = authorities;
     const key = await newEcKey();
-    assertRefused(authorities, await enrol(authorities, { challengePassword: 'x', key }), 'key_algorithm');
+    await assertRefused(
+      authorities,
+      await enrol(authorities, { challengePassword: 'x', key }),
+      'key_algorithm',
+    );
     assert.deepEqual(scripted.failed, [
       { hResult: 0x80094012, description: 'the key algorithm is not permitted' },
     ]);
     const unreadable = { oid: oid.subjectAltName, critical: false, value: Uint8Array.of(1) };
     const outcome = await enrol(authorities, { challengePassword: 'y', extensions: [unreadable] });
-    assertRefused(authorities, outcome, 'der_malformed');
+    await assertRefused(authorities, outcome, 'der_malformed');
     assert.equal(scripted.failed.length, 2);
     scripted.verdict = { verdict: 'refuse', code: 'challenge_expired', detail: '' };
-    assertRefused(authorities, await enrol(authorities, { challengePassword: 'z' }), 'challenge_expired');
+    await assertRefused(
+      authorities,
+      await enrol(authorities, { challengePassword: 'z' }),
+      'challenge_expired',
+    );
     assert.equal(scripted.failed.length, 2);
   });
 
@@ -462,7 +478,11 @@ describe('notifications', () => {
       throw new Error('the service is gone');
     };
     const key = await newEcKey();
-    assertRefused(authorities, await enrol(authorities, { challengePassword: 'x', key }), 'key_algorithm');
+    await assertRefused(
+      authorities,
+      await enrol(authorities, { challengePassword: 'x', key }),
+      'key_algorithm',
+    );
     assert.ok(authorities.logged.some((line) => line.includes('failureNotification failed')));
   });
 });
@@ -550,7 +570,7 @@ describe('what is written down', () => {
     scripted.success = { verdict: 'unreachable', detail: '' };
     await send({ challengePassword: 'withheld-by-the-validator' });
     await send({ challengePassword: 'refused-by-the-lint', subject: `CN=${'a'.repeat(65)}` });
-    assert.ok(auditIn(authorities).length >= 10);
+    assert.ok((await auditIn(authorities)).length >= 10);
     assert.equal(challenges.length, 11);
 
     const files = readdirSync(folder).filter((name) => name.startsWith('pki.sqlite'));
@@ -580,8 +600,8 @@ describe('what is written down', () => {
     authorities.scripted.verdict = { verdict: 'refuse', code: 'device_unknown', detail: 'BadDeviceId' };
     const subject = `CN=device-1,OU=${'x'.repeat(5000)}`;
     const outcome = await enrol(authorities, { challengePassword: 'x', subject });
-    assertRefused(authorities, outcome, 'device_unknown');
-    const [entry] = auditIn(authorities);
+    await assertRefused(authorities, outcome, 'device_unknown');
+    const [entry] = await auditIn(authorities);
     assert.equal(entry?.actor, 'TEST\\svc-ra');
     assert.partialDeepStrictEqual(entry.detail, {
       endpoint: 'scripted',
@@ -625,7 +645,7 @@ describe('enrolService', () => {
     const { ra } = authorities;
     const certificate = await ra.enrolService(await order('web-server', { extensions: [dns] }));
     assert.deepEqual(extKeyUsageOf(certificate), [oid.serverAuth]);
-    const [record] = recordsIn(authorities);
+    const [record] = await recordsIn(authorities);
     assert.equal(record?.requester, 'operator test');
   });
 
@@ -653,7 +673,7 @@ describe('enrolService', () => {
         authorities.ra.enrolService(ordered),
         (thrown) => thrown instanceof PkiError && thrown.code === code,
       );
-      assert.deepEqual(recordsIn(authorities), []);
+      assert.deepEqual(await recordsIn(authorities), []);
     });
   }
 });

@@ -97,7 +97,7 @@ export class RegistrationAuthority {
   async #enrolOnce(policy: EnrolmentPolicy, replayKey: string, request: EnrolmentRequest): Promise<Outcome> {
     const { store, log } = this.#options;
     // Step 1: seen before?
-    const seen = store.enrolment(policy.endpoint, replayKey);
+    const seen = await store.enrolment(policy.endpoint, replayKey);
     if (seen !== undefined) return await this.#again(policy, seen, request);
     if (request.challengePassword === '') {
       return await this.refuse('challenge_missing', 'no challengePassword attribute', request);
@@ -140,7 +140,7 @@ export class RegistrationAuthority {
       );
       return outcome;
     }
-    const other = store.enrolment(policy.endpoint, replayKey);
+    const other = await store.enrolment(policy.endpoint, replayKey);
     if (other === undefined) throw new PkiError('internal', 'an accepted enrolment cannot be read');
     return await this.#again(policy, other, request);
   }
@@ -226,10 +226,10 @@ export class RegistrationAuthority {
   /** The certificate of a request, waiting a little while another process is signing it. */
   async #settled(requestID: string): Promise<CertificateRecord | undefined> {
     const { ca } = this.#options;
-    let record = ca.certificateOf(requestID);
+    let record = await ca.certificateOf(requestID);
     for (let waitedMs = 0; record?.status === 'intent' && waitedMs < BUSY_WAIT_MS; waitedMs += BUSY_POLL_MS) {
       await new Promise((resolve) => setTimeout(resolve, BUSY_POLL_MS));
-      record = ca.certificateOf(requestID);
+      record = await ca.certificateOf(requestID);
     }
     return record;
   }
@@ -293,7 +293,7 @@ export class RegistrationAuthority {
       });
       return await this.refuse('notification_failed', `${validator.name}: ${verdict.detail}`, request);
     }
-    await store.recordNotified(enrolment.requestID, clock.now());
+    await store.recordNotified(enrolment, clock.now());
     return { outcome: 'issued', certificate: certificate.raw };
   }
 

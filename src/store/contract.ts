@@ -2,10 +2,12 @@
  * What must survive a crash, and what a store promises about it.
  *
  * Durability: a promise of a writing method resolves only when the write survives a crash of the process and of the
- * machine. Atomicity: each method is one transaction. Concurrency: several processes may use one store; a method that
+ * machine; `reserveSerial` says what it promises instead. What survives is a prefix of what was written: no write
+ * outlives a crash that an earlier one does not. Atomicity: each method is one transaction. Concurrency: several processes may use one store; a method that
  * says "exactly one" holds across them. Absence is `undefined`, never an error. Nobody retries inside: a failed write
  * throws PkiError `store_unavailable` and has written nothing, or (a crash during commit) everything.
- * Reads see every write that has resolved.
+ * Reads see every write that has resolved. Those that may see more, and lead to an answer for a device, say that they
+ * wait until it is on disk.
  *
  * Trust: who can write here can obtain any certificate of the configured templates (by inserting challenges) and can
  * hide revocations. Protect the file as you protect the CA. No private key and no clear challenge is stored.
@@ -134,7 +136,7 @@ export interface AuditStore {
     readonly event?: string;
     readonly reference?: string;
     readonly limit: number;
-  }): StoredAuditEntry[];
+  }): Promise<StoredAuditEntry[]>;
 }
 
 /** What the CA remembers. */
@@ -146,12 +148,18 @@ export interface CaStore extends AuditStore {
    *
    * `taken`: the serial is; choose another. `claimed`: another enrolment holds the replayKey; read it and compare.
    *
+   * `survives` is what the record outlives when the promise resolves. `process`, the default, is enough for a key in
+   * this process's memory: a power failure that takes the intent takes the signature too, because a certificate leaves
+   * the CA only after `recordCertificate`, which is durable and nothing before it is less so. A key outside this machine
+   * (a token on the network, a vault) may have signed and its signature may live on: it needs `machine`.
+   *
    * @throws PkiError `enrolment_busy` if the request already has a certificate or a live intent; `internal` if the
-   *   serial is not lower-case hexadecimal of 1 to 20 octets, or the claim's requestID has another claim already.
+   *   serial is not lower-case hexadecimal of 1 to 20 octets.
    */
   reserveSerial(
     intent: CertificateIntent,
     claim?: AcceptedEnrolment,
+    survives?: 'process' | 'machine',
   ): Promise<'reserved' | 'taken' | 'claimed'>;
   /**
    * Completes an intent with its signature; records the audit entry in the same transaction.
@@ -175,11 +183,14 @@ export interface CaStore extends AuditStore {
     readonly reservedBefore: Date;
     readonly at: Date;
   }): Promise<SerialNumber[]>;
-  certificateBySerial(issuer: string, serialNumber: SerialNumber): CertificateRecord | undefined;
-  /** The live certificate of a request: `issued`, `revoked`, or an `intent` that is being worked on. */
-  certificateByRequest(requestID: string): CertificateRecord | undefined;
+  certificateBySerial(issuer: string, serialNumber: SerialNumber): Promise<CertificateRecord | undefined>;
+  /**
+   * The live certificate of a request: `issued`, `revoked`, or an `intent` that is being worked on. Waits until what it
+   * answers is on disk: the certificate goes to a device.
+   */
+  certificateByRequest(requestID: string): Promise<CertificateRecord | undefined>;
   /** For views and search. A filter that matches little may read every row: about a second for two million. */
-  certificates(filter: CertificateFilter): CertificateRecord[];
+  certificates(filter: CertificateFilter): Promise<CertificateRecord[]>;
   /**
    * Revokes an issued certificate and records the audit entry in the same transaction. `already`: it is revoked or
    * abandoned. `unknown`: there is no such certificate, or it is not signed yet. Both have written nothing.
@@ -196,9 +207,9 @@ export interface CaStore extends AuditStore {
    * `validAt`; by serial. RFC 5280 §3.3 keeps an entry until one CRL issued after the certificate's expiry has listed
    * it: pass the thisUpdate of the previous CRL, or now if there is none.
    */
-  revokedEntries(issuer: string, validAt: Date): RevokedEntry[];
+  revokedEntries(issuer: string, validAt: Date): Promise<RevokedEntry[]>;
   /** Certificates of the issuer ever revoked or abandoned; it only grows. Tells whether a new CRL is due. */
-  revocationCount(issuer: string): number;
+  revocationCount(issuer: string): Promise<number>;
   /**
    * A CRL number that nobody got before, from 1; numbers only grow (RFC 5280 §5.2.3), also beyond any recorded one. A
    * crash before `recordCrl` leaves a gap, which is allowed.
@@ -207,7 +218,7 @@ export interface CaStore extends AuditStore {
   /** Keeps a signed CRL in place of one with a lower number; does nothing if a higher number is already there. */
   recordCrl(crl: CrlRecord): Promise<void>;
   /** The recorded CRL with the highest number. */
-  latestCrl(issuer: string): CrlRecord | undefined;
+  latestCrl(issuer: string): Promise<CrlRecord | undefined>;
 }
 
 /** An enrolment that the RA has accepted: its claim on a challenge. Refused ones are audit entries only. */
@@ -253,13 +264,13 @@ export interface ChallengeRecord {
 /** What the RA remembers. */
 export interface RaStore extends AuditStore {
   /** The enrolment that holds `replayKey` on `endpoint`. */
-  enrolment(endpoint: string, replayKey: string): EnrolmentRecord | undefined;
+  enrolment(endpoint: string, replayKey: string): Promise<EnrolmentRecord | undefined>;
   /**
    * Records that every validator took successNotification; the first time stays.
    *
    * @throws PkiError `internal` if there is no such enrolment.
    */
-  recordNotified(requestID: string, at: Date): Promise<void>;
+  recordNotified(enrolment: Pick<AcceptedEnrolment, 'endpoint' | 'replayKey'>, at: Date): Promise<void>;
   /**
    * Records a one-time challenge.
    *
@@ -267,11 +278,11 @@ export interface RaStore extends AuditStore {
    */
   createChallenge(challenge: ChallengeRecord): Promise<void>;
   /** A challenge by its hash, whether expired or not. */
-  challenge(challengeHash: string): ChallengeRecord | undefined;
+  challenge(challengeHash: string): Promise<ChallengeRecord | undefined>;
 }
 
 /** Everything that a server remembers, in one place. */
 export interface PkiStore extends CaStore, RaStore {
-  /** Finishes what is being written and lets the store go. */
-  close(): void;
+  /** Finishes what is being written and lets the store go. A second call does nothing. */
+  close(): Promise<void>;
 }

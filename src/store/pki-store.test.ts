@@ -16,12 +16,12 @@ storeContract('SQLite', async () => {
     store: current,
     elsewhere: { module: new URL('./index.ts', import.meta.url).href, open: 'openPkiStore', argument: path },
     reopen: async () => {
-      current.close();
+      await current.close();
       current = openPkiStore(path);
       return current;
     },
     close: async () => {
-      current.close();
+      await current.close();
       await rm(folder, { recursive: true, force: true });
     },
   };
@@ -38,9 +38,9 @@ test('the audit log cannot be changed, not even by who holds the file', async ()
       assert.throws(() => db.exec(sql), /append-only/);
     }
     db.close();
-    assert.equal(store.auditEntries({ limit: 10 }).length, 1);
+    assert.equal((await store.auditEntries({ limit: 10 })).length, 1);
   } finally {
-    store.close();
+    await store.close();
     await rm(folder, { recursive: true, force: true });
   }
 });

@@ -70,6 +70,9 @@ const CERTIFICATE = `
     notBefore, notAfter, reservedAt, revokedAt, revocationReason, thumbprint, body.certificate
   FROM certificate LEFT JOIN certificate_body AS body ON body.certificateID = certificate.id`;
 
+/** Left out of the index over the events. */
+const COMMONEST_EVENT = 'certificate.issued';
+
 const AUDIT_ENTRY = 'SELECT number, at, event, actor, reference, code, text, detail FROM audit_entry';
 
 /** RFC 5280 §4.1.2.2: at most 20 octets. */
@@ -86,7 +89,7 @@ class SqlitePkiStore implements PkiStore {
     this.#file = file;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#file.close();
   }
 
@@ -96,11 +99,11 @@ class SqlitePkiStore implements PkiStore {
     await this.#file.commit(() => this.#insertAudit(entry));
   }
 
-  auditEntries(filter: {
+  async auditEntries(filter: {
     readonly event?: string;
     readonly reference?: string;
     readonly limit: number;
-  }): StoredAuditEntry[] {
+  }): Promise<StoredAuditEntry[]> {
     const limit = Math.max(0, filter.limit);
     const rows =
       filter.reference !== undefined
@@ -124,25 +127,34 @@ class SqlitePkiStore implements PkiStore {
     );
   }
 
-  /** There are few events and many entries: find the events first, then the newest entries of each, by the index. */
+  /**
+   * There are few events and many entries: find the events first, then the newest entries of each, by the index, which
+   * leaves out the commonest event (SQLite must see that this is all that we want of it).
+   */
   #auditByEvent(prefix: string, limit: number): AuditRow[] {
-    const rows: AuditRow[] = [];
     const end = afterPrefix(prefix);
+    const rows = COMMONEST_EVENT.startsWith(prefix)
+      ? this.#file.all<AuditRow>(
+          `${AUDIT_ENTRY} WHERE event = '${COMMONEST_EVENT}' ORDER BY number DESC LIMIT ?`,
+          limit,
+        )
+      : [];
+    const indexed = `event <> '${COMMONEST_EVENT}' AND event`;
     let event = this.#file.first<{ event: string }>(
-      'SELECT event FROM audit_entry WHERE event >= ? AND event < ? ORDER BY event LIMIT 1',
+      `SELECT event FROM audit_entry WHERE ${indexed} >= ? AND event < ? ORDER BY event LIMIT 1`,
       prefix,
       end,
     )?.event;
     while (event !== undefined) {
       rows.push(
         ...this.#file.all<AuditRow>(
-          `${AUDIT_ENTRY} WHERE event = ? ORDER BY number DESC LIMIT ?`,
+          `${AUDIT_ENTRY} WHERE ${indexed} = ? ORDER BY number DESC LIMIT ?`,
           event,
           limit,
         ),
       );
       event = this.#file.first<{ event: string }>(
-        'SELECT event FROM audit_entry WHERE event > ? AND event < ? ORDER BY event LIMIT 1',
+        `SELECT event FROM audit_entry WHERE ${indexed} > ? AND event < ? ORDER BY event LIMIT 1`,
         event,
         end,
       )?.event;
@@ -168,6 +180,7 @@ class SqlitePkiStore implements PkiStore {
   async reserveSerial(
     intent: CertificateIntent,
     claim?: AcceptedEnrolment,
+    survives: 'process' | 'machine' = 'process',
   ): Promise<'reserved' | 'taken' | 'claimed'> {
     if (!serialNumberForm.test(intent.serialNumber)) {
       throw new PkiError(
@@ -175,7 +188,8 @@ class SqlitePkiStore implements PkiStore {
         `the serial number '${intent.serialNumber}' is not in its canonical form`,
       );
     }
-    const outcome = await this.#file.commit(() => this.#reserve(intent, claim));
+    const work = () => this.#reserve(intent, claim);
+    const outcome = await (survives === 'machine' ? this.#file.commit(work) : this.#file.write(work));
     if (outcome === 'busy') {
       throw new PkiError(
         'enrolment_busy',
@@ -185,16 +199,13 @@ class SqlitePkiStore implements PkiStore {
     return outcome;
   }
 
-  /** Looks first and writes then, so that whatever stands in the way leaves nothing behind. */
+  /** The claim first, then the certificate; whatever stands in its way leaves no claim behind. */
   #reserve(
     intent: CertificateIntent,
     claim: AcceptedEnrolment | undefined,
   ): 'reserved' | 'taken' | 'busy' | 'claimed' {
     const { issuer, serialNumber, requestID } = intent;
-    if (claim !== undefined && this.enrolment(claim.endpoint, claim.replayKey) !== undefined)
-      return 'claimed';
-    const live = "SELECT 1 FROM certificate WHERE requestID = ? AND status <> 'abandoned'";
-    if (this.#file.first(live, requestID) !== undefined) return 'busy';
+    if (claim !== undefined && !this.#insertEnrolment(claim)) return 'claimed';
     const inserted = this.#file.first<{ id: number }>(
       `INSERT INTO certificate (issuer, serialNumber, requestID, status, template, subject, subjectAltName, requester,
          device, publicKeyHash, notBefore, notAfter, reservedAt)
@@ -212,13 +223,22 @@ class SqlitePkiStore implements PkiStore {
       intent.notAfter.getTime(),
       intent.reservedAt.getTime(),
     );
-    if (inserted === undefined) return 'taken';
+    if (inserted === undefined) {
+      if (claim !== undefined) {
+        this.#file.run(
+          'DELETE FROM enrolment WHERE endpoint = ? AND replayKey = ?',
+          claim.endpoint,
+          claim.replayKey,
+        );
+      }
+      const live = 'SELECT 1 FROM certificate WHERE requestID = ? AND isAbandoned = 0';
+      return this.#file.first(live, requestID) === undefined ? 'taken' : 'busy';
+    }
     this.#file.run(
-      'INSERT INTO certificate_intent (certificateID, tbsCertificate) VALUES (?, ?)',
+      'INSERT INTO certificate_body (certificateID, tbsCertificate) VALUES (?, ?)',
       inserted.id,
       intent.tbsCertificate,
     );
-    if (claim !== undefined) this.#insertEnrolment(claim);
     return 'reserved';
   }
 
@@ -238,13 +258,12 @@ class SqlitePkiStore implements PkiStore {
       );
       if (row === undefined) return false;
       this.#file.run(
-        'INSERT INTO certificate_body (certificateID, thumbprint, certificate) VALUES (?, ?, ?)',
-        row.id,
+        `UPDATE certificate_body SET tbsCertificate = NULL, thumbprint = ?, certificate = ?
+         WHERE certificateID = ?`,
         issued.thumbprint,
         issued.certificate,
+        row.id,
       );
-      // The certificate contains its TBSCertificate.
-      this.#file.run('DELETE FROM certificate_intent WHERE certificateID = ?', row.id);
       this.#insertAudit(issued.audit);
       return true;
     });
@@ -263,11 +282,9 @@ class SqlitePkiStore implements PkiStore {
   }): Promise<SerialNumber[]> {
     return this.#file.commit(() => {
       const rows = this.#file.all<{ serialNumber: SerialNumber }>(
-        `UPDATE certificate SET status = 'abandoned', revokedAt = ?, revocationReason = 'cessationOfOperation'
-         WHERE id IN (
-           SELECT id FROM certificate_intent AS intent JOIN certificate ON certificate.id = intent.certificateID
-           WHERE issuer = ? AND status = 'intent' AND reservedAt <= ?
-         )
+        `UPDATE certificate SET status = 'abandoned', isAbandoned = 1, revokedAt = ?,
+           revocationReason = 'cessationOfOperation'
+         WHERE issuer = ? AND status = 'intent' AND reservedAt <= ?
          RETURNING serialNumber`,
         rule.at.getTime(),
         rule.issuer,
@@ -278,7 +295,10 @@ class SqlitePkiStore implements PkiStore {
     });
   }
 
-  certificateBySerial(issuer: string, serialNumber: SerialNumber): CertificateRecord | undefined {
+  async certificateBySerial(
+    issuer: string,
+    serialNumber: SerialNumber,
+  ): Promise<CertificateRecord | undefined> {
     const row = this.#file.first<CertificateRow>(
       `${CERTIFICATE} WHERE issuer = ? AND serialNumber = ?`,
       issuer,
@@ -287,15 +307,16 @@ class SqlitePkiStore implements PkiStore {
     return row && certificateRecord(row);
   }
 
-  certificateByRequest(requestID: string): CertificateRecord | undefined {
+  async certificateByRequest(requestID: string): Promise<CertificateRecord | undefined> {
     const row = this.#file.first<CertificateRow>(
-      `${CERTIFICATE} WHERE requestID = ? AND status <> 'abandoned'`,
+      `${CERTIFICATE} WHERE requestID = ? AND isAbandoned = 0`,
       requestID,
     );
+    if (row !== undefined && row.status !== 'intent') await this.#file.durable();
     return row && certificateRecord(row);
   }
 
-  certificates(filter: CertificateFilter): CertificateRecord[] {
+  async certificates(filter: CertificateFilter): Promise<CertificateRecord[]> {
     const conditions: string[] = [];
     const parameters: SQLInputValue[] = [];
     const must = (condition: string, value: string | undefined) => {
@@ -359,7 +380,7 @@ class SqlitePkiStore implements PkiStore {
     );
   }
 
-  revokedEntries(issuer: string, validAt: Date): RevokedEntry[] {
+  async revokedEntries(issuer: string, validAt: Date): Promise<RevokedEntry[]> {
     return this.#file
       .all<{ serialNumber: SerialNumber; revokedAt: number; reason: RevocationReason }>(
         `SELECT serialNumber, revokedAt, revocationReason AS reason
@@ -375,7 +396,7 @@ class SqlitePkiStore implements PkiStore {
       }));
   }
 
-  revocationCount(issuer: string): number {
+  async revocationCount(issuer: string): Promise<number> {
     const row = this.#file.first<{ revocationCount: number }>(
       'SELECT revocationCount FROM issuer_counter WHERE issuer = ?',
       issuer,
@@ -419,7 +440,7 @@ class SqlitePkiStore implements PkiStore {
     });
   }
 
-  latestCrl(issuer: string): CrlRecord | undefined {
+  async latestCrl(issuer: string): Promise<CrlRecord | undefined> {
     const row = this.#file.first<
       Omit<CrlRecord, 'thisUpdate' | 'nextUpdate'> & { thisUpdate: number; nextUpdate: number }
     >(
@@ -431,7 +452,7 @@ class SqlitePkiStore implements PkiStore {
 
   // --- enrolments and challenges ----------------------------------------------------------------------------------
 
-  enrolment(endpoint: string, replayKey: string): EnrolmentRecord | undefined {
+  async enrolment(endpoint: string, replayKey: string): Promise<EnrolmentRecord | undefined> {
     const row = this.#file.first<EnrolmentRow>(
       `SELECT requestID, endpoint, replayKey, transactionID, publicKeyHash, requestHash, device, acceptedAt,
          notifiedAt
@@ -445,7 +466,8 @@ class SqlitePkiStore implements PkiStore {
     return notifiedAt === null ? record : { ...record, notifiedAt: new Date(notifiedAt) };
   }
 
-  #insertEnrolment(enrolment: AcceptedEnrolment): void {
+  /** Whether the claim was free. */
+  #insertEnrolment(enrolment: AcceptedEnrolment): boolean {
     const inserted = this.#file.run(
       `INSERT INTO enrolment (requestID, endpoint, replayKey, transactionID, publicKeyHash, requestHash, device,
          acceptedAt)
@@ -459,21 +481,22 @@ class SqlitePkiStore implements PkiStore {
       enrolment.device,
       enrolment.acceptedAt.getTime(),
     );
-    // Thrown inside, because the certificate's row must not stay.
-    if (inserted === 0) {
-      throw new PkiError('internal', `request ID ${enrolment.requestID} was used for two enrolments`);
-    }
+    return inserted > 0;
   }
 
-  async recordNotified(requestID: string, at: Date): Promise<void> {
+  async recordNotified(
+    enrolment: Pick<AcceptedEnrolment, 'endpoint' | 'replayKey'>,
+    at: Date,
+  ): Promise<void> {
     const changed = await this.#file.commit(() =>
       this.#file.run(
-        'UPDATE enrolment SET notifiedAt = coalesce(notifiedAt, ?) WHERE requestID = ?',
+        'UPDATE enrolment SET notifiedAt = coalesce(notifiedAt, ?) WHERE endpoint = ? AND replayKey = ?',
         at.getTime(),
-        requestID,
+        enrolment.endpoint,
+        enrolment.replayKey,
       ),
     );
-    if (changed === 0) throw new PkiError('internal', `there is no enrolment with request ID ${requestID}`);
+    if (changed === 0) throw new PkiError('internal', 'there is no such enrolment');
   }
 
   async createChallenge(challenge: ChallengeRecord): Promise<void> {
@@ -492,7 +515,7 @@ class SqlitePkiStore implements PkiStore {
     if (created === 0) throw new PkiError('internal', 'a challenge was made twice');
   }
 
-  challenge(challengeHash: string): ChallengeRecord | undefined {
+  async challenge(challengeHash: string): Promise<ChallengeRecord | undefined> {
     const row = this.#file.first<ChallengeRow>(
       `SELECT challengeHash, endpoint, expiresAt, pinned, device, createdAt FROM challenge WHERE challengeHash = ?`,
       challengeHash,
@@ -510,7 +533,7 @@ class SqlitePkiStore implements PkiStore {
 
 /** How each status is found; the rare ones by an index or a small table. */
 const statusCondition: Readonly<Record<CertificateStatus, string>> = {
-  intent: 'id IN (SELECT certificateID FROM certificate_intent) AND status = ?',
+  intent: "status = 'intent' AND status = ?",
   issued: 'status = ?',
   revoked: 'revokedAt IS NOT NULL AND status = ?',
   abandoned: 'revokedAt IS NOT NULL AND status = ?',

@@ -287,3 +287,29 @@ describe('the lock of a data folder', () => {
     assert.throws(() => lockDataFolder(join(path, 'server.lock')), { code: 'store_unavailable' });
   });
 });
+
+describe('a write that need not outlive a power failure', () => {
+  test('resolves before the sync that a commit of the same group waits for', async () => {
+    const file = SqliteFile.open(newPath(), migrations);
+    const order: string[] = [];
+    await Promise.all([
+      file.commit(() => insert(file, 'commit')).then(() => order.push('commit')),
+      file.write(() => insert(file, 'write')).then(() => order.push('write')),
+    ]);
+    assert.deepEqual(order, ['write', 'commit']);
+    await file.durable();
+    assert.deepEqual(words(file), ['commit', 'second', 'write']);
+    file.close();
+  });
+
+  test('is there after the file was closed at once', async () => {
+    const path = newPath();
+    const file = SqliteFile.open(path, migrations);
+    const written = file.write(() => insert(file, 'write'));
+    file.close();
+    await written;
+    const again = SqliteFile.open(path, migrations);
+    assert.deepEqual(words(again), ['second', 'write']);
+    again.close();
+  });
+});

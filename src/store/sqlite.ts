@@ -25,6 +25,8 @@ const SQLITE_BUSY = 5;
 
 interface PendingWork {
   readonly work: () => unknown;
+  /** What must have happened to the transaction before the work counts as done. */
+  readonly until: 'on disk' | 'committed';
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -165,12 +167,25 @@ export class SqliteFile {
    *   after `close`.
    */
   commit<T>(work: () => T): Promise<T> {
+    return this.#schedule(work, 'on disk');
+  }
+
+  /**
+   * As `commit`, but resolves once the transaction is committed: what `work` wrote survives the process, and the
+   * machine from the next sync on, which any later `commit` and `durable` brings. For what need not outlive a power
+   * failure unless something later does: the log is written in order, so nothing later is on disk without it.
+   */
+  write<T>(work: () => T): Promise<T> {
+    return this.#schedule(work, 'committed');
+  }
+
+  #schedule<T>(work: () => T, until: PendingWork['until']): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#closed || this.#broken !== undefined) {
         reject(this.#broken ?? new PkiError('store_unavailable', 'the database is closed'));
         return;
       }
-      this.#pending.push({ work, resolve: resolve as (value: unknown) => void, reject });
+      this.#pending.push({ work, until, resolve: resolve as (value: unknown) => void, reject });
       // The group is whatever this turn of the event loop brings: on a busy server all requests that were read together,
       // on an idle one a single write, which waits for nobody.
       this.#scheduled ??= setImmediate(() => this.#flushWhenFree());
@@ -178,16 +193,22 @@ export class SqliteFile {
   }
 
   /**
-   * Resolves when everything that a read can see now is on disk.
+   * Resolves when everything that a read can see now is on disk, whichever process wrote it.
    *
    * @throws PkiError `store_unavailable` if that cannot be had.
    */
   durable(): Promise<void> {
     if (this.#broken !== undefined) return Promise.reject(this.#broken);
-    if (this.#syncing === undefined || this.#closed) return Promise.resolve();
+    if (this.#closed) return Promise.resolve();
     return new Promise<void>((resolve, reject) => {
-      const pending = { work: () => undefined, resolve: () => resolve(), reject };
+      const pending = {
+        work: () => undefined,
+        until: 'on disk',
+        resolve: () => resolve(),
+        reject,
+      } as const;
       this.#committed.push({ pending, result: undefined });
+      this.#sync();
     });
   }
 
@@ -286,7 +307,10 @@ export class SqliteFile {
       refuse(group, failed('write', cause));
       return undefined;
     }
-    this.#committed.push(...committed);
+    for (const one of committed) {
+      if (one.pending.until === 'committed') one.pending.resolve(one.result);
+      else this.#committed.push(one);
+    }
     if (!this.#closed) this.#sync();
     return undefined;
   }

@@ -316,7 +316,7 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
     challengeFor: async (endpoint) =>
       (await oneTime.create({ endpoint, pinned: {}, device: '', lifetimeMs: HOUR_MS })).challenge,
     close: async () => {
-      store.close();
+      await store.close();
       if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
     },
   };
@@ -369,7 +369,7 @@ export async function openTestServer(options: FixtureOptions = {}): Promise<Test
         app,
         [
           { name: 'issuing', certificate: certificates.issuing.raw, crl: () => ca.latestCrl('issuing') },
-          { name: 'root', certificate: certificates.root.raw, crl: () => undefined },
+          { name: 'root', certificate: certificates.root.raw, crl: async () => undefined },
         ],
         clock,
       );

@@ -61,7 +61,7 @@ export class OneTimeChallenges {
       challengeUse: 'single',
       validate: async (request) => {
         try {
-          return this.#validate(request);
+          return await this.#validate(request);
         } catch (cause) {
           if (!(cause instanceof PkiError)) throw cause;
           return cause.kind === 'malformed'
@@ -72,9 +72,11 @@ export class OneTimeChallenges {
     };
   }
 
-  #validate(request: EnrolmentRequest): Verdict {
+  async #validate(request: EnrolmentRequest): Promise<Verdict> {
     // Looked up by a keyed hash: its timing tells nothing about a challenge that the sender does not have.
-    const record = this.#options.store.challenge(this.#hash(request.endpoint, request.challengePassword));
+    const record = await this.#options.store.challenge(
+      this.#hash(request.endpoint, request.challengePassword),
+    );
     if (record === undefined)
       return refuse('challenge_unknown', 'no such one-time challenge on this endpoint');
     if (record.expiresAt <= this.#options.clock.now()) {
