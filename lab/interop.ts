@@ -1,6 +1,6 @@
 /**
  * `npm run interop`: third-party SCEP clients enrol over the edge, and third-party tools read everything that the CA
- * made. Nothing is skipped: a client that cannot be had is a failure.
+ * made. `npm run interop -- radius`: relying parties judge certificates. Nothing is skipped: a client that cannot be had is a failure.
  */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,6 +9,7 @@ import { parse, stringify } from 'yaml';
 import { buildPem } from '../src/codec/index.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgateJson } from './command.ts';
+import { interopRadius } from './interop-radius.ts';
 import { startTenant } from './processes.ts';
 import { openTenant, type Tenant } from './tenant.ts';
 import {
@@ -254,7 +255,15 @@ function splitPem(text: string): string[] {
 
 const folder = await mkdtemp(join(tmpdir(), 'leafgate-interop-'));
 try {
-  process.exitCode = await run(folder);
+  const [, , what = 'scep'] = process.argv;
+  const runs: Readonly<Record<string, (folder: string) => Promise<0 | 1>>> = {
+    scep: run,
+    radius: interopRadius,
+  };
+  const chosen = runs[what];
+  if (chosen === undefined)
+    throw new Error(`there is no interop run “${what}”: ${Object.keys(runs).join(', ')}`);
+  process.exitCode = await chosen(folder);
 } finally {
   await rm(folder, { recursive: true, force: true });
 }

@@ -20,6 +20,11 @@ export interface ThirdParty {
   readonly scepserver: string;
   /** A linter for certificates and CRLs. */
   readonly zlint: string;
+  /** An 802.1X authentication server, and what asks it. */
+  readonly freeradius: string;
+  readonly eapolTest: string;
+  /** A web server with mutual TLS. */
+  readonly nginx: string;
 }
 
 /** What Debian 12 itself has, by package. `pki` finds no OpenSSL and no curl without the two plugin packages. */
@@ -29,6 +34,9 @@ const bookwormPackages = [
   'libstrongswan-standard-plugins',
   'libstrongswan-extra-plugins',
   'certmonger',
+  'freeradius',
+  'eapoltest',
+  'nginx-light',
 ] as const;
 
 const bookwormPrograms = {
@@ -36,6 +44,9 @@ const bookwormPrograms = {
   pki: '/usr/bin/pki',
   certmonger: '/usr/sbin/certmonger',
   getcert: '/usr/bin/getcert',
+  freeradius: '/usr/sbin/freeradius',
+  eapolTest: '/usr/bin/eapol_test',
+  nginx: '/usr/sbin/nginx',
 } as const;
 
 /**
@@ -95,6 +106,9 @@ export async function versionsOf(thirdParty: ThirdParty): Promise<Readonly<Recor
     openssl: await version(thirdParty.openssl, ['version']),
     'strongSwan pki': packageVersion('strongswan-pki'),
     certmonger: packageVersion('certmonger'),
+    FreeRADIUS: packageVersion('freeradius'),
+    eapol_test: packageVersion('eapoltest'),
+    nginx: packageVersion('nginx-light'),
     'micromdm scepclient': await version(thirdParty.scepclient, ['-version']),
     'micromdm scepserver': await version(thirdParty.scepserver, ['-version']),
     zlint: await version(thirdParty.zlint, ['-version']),
