@@ -3,4 +3,7 @@ export type { Approval, ApprovedRequest } from './approved-request.ts';
 export * from './certificate-authority.ts';
 export * from './hierarchy.ts';
 export * from './key-policy.ts';
+export * from './ocsp-agreement.ts';
+export * from './ocsp-responder.ts';
+export * from './ocsp-signer.ts';
 export * from './template.ts';

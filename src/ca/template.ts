@@ -27,6 +27,8 @@ export interface CertificateTemplate {
   readonly subjectAltNameTypes: readonly SubjectAltNameType[];
   readonly subjectAltName: 'required' | 'optional';
   readonly subject: 'required' | 'optional';
+  /** id-pkix-ocsp-nocheck (RFC 6960 §4.2.2.2.1) is added; AD CS: `CT_FLAG_ADD_OCSP_NOCHECK`. */
+  readonly ocspNoCheck?: true;
 }
 
 const HOUR_MS = 60 * 60 * 1000;
@@ -96,5 +98,20 @@ export const builtInTemplates: readonly CertificateTemplate[] = [
     subjectAltNameTypes: [],
     subjectAltName: 'optional',
     subject: 'required',
+  },
+  {
+    // AD CS: “OCSP Response Signing”, with its two weeks: such a certificate is not checked for revocation.
+    name: 'ocsp-signing',
+    displayName: 'OCSP Response Signing',
+    validityDays: 14,
+    backdateMs: BACKDATE_MS,
+    keyUsage: ['digitalSignature'],
+    extKeyUsage: [oid.ocspSigning],
+    keyAlgorithms: ['rsa', 'P-256', 'P-384'],
+    rsaBitsMin: 2048,
+    subjectAltNameTypes: [],
+    subjectAltName: 'optional',
+    subject: 'required',
+    ocspNoCheck: true,
   },
 ];
