@@ -406,6 +406,20 @@ const table = {
     cause: 'The same request was sent again after the certificate that it got was revoked or withheld.',
     mend: 'Let the device enrol with a new challenge.',
   },
+  root_refused: {
+    kind: 'refused',
+    http: 403,
+    text: 'the root does not sign this',
+    cause: 'The request was altered or signed already, or what is asked for exceeds what the root may give.',
+    mend: 'The message names the reason and the way out. Nothing was signed.',
+  },
+  chain_invalid: {
+    kind: 'refused',
+    http: 403,
+    text: 'the certificates make no chain to the root',
+    cause: 'A certificate is of another root or of another key than the one that was named.',
+    mend: 'Compare the fingerprints with the transcript of the ceremony, and name the files that belong together.',
+  },
   token_refused: {
     kind: 'refused',
     http: 401,
@@ -484,6 +498,14 @@ const table = {
     cause: 'A device got no answer from the MDM or SCEP server, or one that asks it to come back later.',
     mend: 'Check name resolution, the network path, the TLS certificate and both clocks.',
   },
+  publish_failed: {
+    kind: 'unavailable',
+    http: 503,
+    text: 'what is published cannot be brought to its target; it is tried again',
+    cause:
+      'A folder, container or bucket cannot be reached, refuses the credentials, or holds a CRL with a higher number.',
+    mend: 'The message names the target and its answer. A higher number there: the database is older than what it published; see docs/publishing.md.',
+  },
   // --- misconfigured: refuses to start ----------------------------------------------------------------------------
   config_invalid: {
     kind: 'misconfigured',
@@ -513,6 +535,43 @@ const table = {
     text: 'a private key exists already',
     cause: 'A new key was to be written where a file is; key files are never overwritten.',
     mend: 'Use the key that is there, or move its file away first.',
+  },
+  file_exists: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'a file exists already',
+    cause:
+      'A ceremony was to write a file where another one is; certificates and requests are never overwritten.',
+    mend: 'Name another file, or move the old one away first.',
+  },
+  file_unwritable: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'a file cannot be written',
+    cause: 'The folder is missing or not yours, the disk is full, or the medium is read-only.',
+    mend: 'Check the folder that is named in the message; then run the command again: it goes on where it stopped.',
+  },
+  root_folder: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the folder of the offline root cannot be used',
+    cause: 'It holds no root, holds one already, is damaged, or another command works in it.',
+    mend: 'Name the folder that `leafgate ca init-root` made, with `--root`. If it is damaged, restore its copy.',
+  },
+  ceremony_answers: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the ceremony lacks an answer',
+    cause:
+      'An option or a key of the answers file is missing, unknown or impossible, or the operator said no.',
+    mend: 'The message names it. See docs/ceremony.md for every key of the answers file.',
+  },
+  publish_url: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'a URL of the certificates does not serve what was published',
+    cause: 'A URL of `crlUrls` or `caIssuersUrls` answers something else, or nothing.',
+    mend: 'The message names the URL. Publish to where it points, or set `publish.urlCheck` to `warn`.',
   },
   runtime_unfit: {
     kind: 'misconfigured',

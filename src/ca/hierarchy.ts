@@ -10,15 +10,22 @@ import {
   caBasicConstraintsExtension,
   crlDistributionPointsExtension,
   crlNumberExtension,
+  type KeyUsage,
   keyIdentifier,
   keyUsageExtension,
   keyUsageOf,
   type Name,
+  type NameConstraints,
+  nameConstraintBreach,
+  nameConstraintsExtension,
+  nameConstraintsOf,
   nameToString,
   parseCertificate,
   parsePublicKeyInfo,
+  type RevokedCertificate,
   type SignatureAlgorithmName,
   sameOctets,
+  subjectAltNameOf,
   subjectKeyIdentifierExtension,
   subjectKeyIdentifierOf,
   verifyCertificateSignature,
@@ -42,19 +49,40 @@ export interface Validity {
   readonly notAfter: Date;
 }
 
-/** Makes the self-signed certificate of a root CA (RFC 5280 §4.2.1.9: no path length, the root decides nothing below). */
-export async function createRoot(key: PrivateKey, subject: Name, validity: Validity): Promise<Certificate> {
+/** What a CA certificate may say besides; everything absent is left out. */
+export interface CaLimits {
+  /** How many CAs may follow below it (RFC 5280 §4.2.1.9). */
+  readonly pathLength?: number;
+  /** Where it may name (RFC 5280 §4.2.1.10). */
+  readonly nameConstraints?: NameConstraints;
+  /** Lower-case hexadecimal, recorded before; a fresh random one if absent. */
+  readonly serialNumber?: string;
+}
+
+/** A serial number for a CA certificate: 126 random bits. */
+export const newSerialNumber = (): string => serialNumberFrom(randomBytes(16));
+
+/**
+ * Makes the self-signed certificate of a root CA. Without a path length the root decides nothing below it. Name
+ * constraints would not bind it: validation begins with the trust anchor's name and key alone (RFC 5280 §6.1.1 (d)).
+ */
+export async function createRoot(
+  key: PrivateKey,
+  subject: Name,
+  validity: Validity,
+  limits: Omit<CaLimits, 'nameConstraints'> = {},
+): Promise<Certificate> {
   const identifier = keyIdentifier(key.spki);
   const raw = await buildCertificate(
     {
-      serialNumber: serialNumberFrom(randomBytes(16)),
+      serialNumber: limits.serialNumber ?? newSerialNumber(),
       signatureAlgorithm: signatureAlgorithmFor(key),
       issuer: subject,
       ...validity,
       subject,
       spki: key.spki,
       extensions: [
-        caBasicConstraintsExtension(),
+        caBasicConstraintsExtension(limits.pathLength),
         keyUsageExtension(['keyCertSign', 'cRLSign']),
         subjectKeyIdentifierExtension(identifier),
       ],
@@ -76,27 +104,63 @@ export interface RootUrls {
   readonly caIssuersUrls: readonly string[];
 }
 
-/** Makes the certificate of an issuing CA below a root: it may sign end entities and CRLs, but no further CA. */
+/**
+ * Makes the certificate of an issuing CA below a root: it may sign end entities and CRLs, and no further CA unless the
+ * limits give it a longer path.
+ */
 export async function createIssuing(
   root: Root,
   spki: Uint8Array,
   subject: Name,
   validity: Validity,
   urls: RootUrls,
+  limits: CaLimits = {},
 ): Promise<Certificate> {
+  return await certifyCa(root, spki, subject, validity, urls, { pathLength: 0, ...limits }, [
+    'keyCertSign',
+    'cRLSign',
+    'digitalSignature',
+  ]);
+}
+
+/**
+ * Makes a cross-certificate: one root’s name and key under the signature of another, so that who trusts only one of them
+ * follows the other too (RFC 4210 §4.4: “new with old” and “old with new”).
+ */
+export async function createCross(
+  root: Root,
+  other: Certificate,
+  validity: Validity,
+  urls: RootUrls,
+  limits: CaLimits = {},
+): Promise<Certificate> {
+  return await certifyCa(root, other.spki, other.subject, validity, urls, limits, ['keyCertSign', 'cRLSign']);
+}
+
+async function certifyCa(
+  root: Root,
+  spki: Uint8Array,
+  subject: Name,
+  validity: Validity,
+  urls: RootUrls,
+  limits: CaLimits,
+  usage: readonly KeyUsage[],
+): Promise<Certificate> {
+  const { nameConstraints } = limits;
   const raw = await buildCertificate(
     {
-      serialNumber: serialNumberFrom(randomBytes(16)),
+      serialNumber: limits.serialNumber ?? newSerialNumber(),
       signatureAlgorithm: signatureAlgorithmFor(root.key),
       issuer: root.certificate.subject,
       ...validity,
       subject,
       spki,
       extensions: [
-        caBasicConstraintsExtension(0),
-        keyUsageExtension(['keyCertSign', 'cRLSign', 'digitalSignature']),
+        caBasicConstraintsExtension(limits.pathLength),
+        keyUsageExtension(usage),
         subjectKeyIdentifierExtension(keyIdentifier(spki)),
         authorityKeyIdentifierExtension(keyIdentifier(root.certificate.spki)),
+        ...(nameConstraints === undefined ? [] : [nameConstraintsExtension(nameConstraints)]),
         crlDistributionPointsExtension(urls.crlUrls),
         authorityInfoAccessExtension(urls.caIssuersUrls),
       ],
@@ -111,13 +175,14 @@ export async function createRootCrl(
   root: Root,
   crlNumber: number,
   period: { readonly thisUpdate: Date; readonly nextUpdate: Date },
+  revoked: readonly RevokedCertificate[] = [],
 ): Promise<Uint8Array> {
   return await buildCrl(
     {
       signatureAlgorithm: signatureAlgorithmFor(root.key),
       issuer: root.certificate.subject,
       ...period,
-      revoked: [],
+      revoked,
       extensions: [
         authorityKeyIdentifierExtension(keyIdentifier(root.certificate.spki)),
         crlNumberExtension(crlNumber),
@@ -136,7 +201,8 @@ export async function createRootCrl(
 export function assertIssuing(certificate: Certificate, chain: readonly Uint8Array[], key: PrivateKey): void {
   const fail = (message: string) => new PkiError('key_capability', message);
   if (!sameOctets(certificate.spki, key.spki)) throw fail('the CA’s key does not belong to its certificate');
-  if (sameOctets(certificate.issuer.raw, certificate.subject.raw)) {
+  // A cross-certificate of a root is self-issued too, and one under a root of another name has the key of some root.
+  if (isSelfIssued(certificate) || isRootKey(certificate, chain)) {
     throw fail(
       'this is a root certificate: keep the root offline, and let it sign an issuing CA for the server',
     );
@@ -152,20 +218,40 @@ export function assertIssuing(certificate: Certificate, chain: readonly Uint8Arr
   if (first === undefined || !sameOctets(first.raw, certificate.raw))
     throw fail('the chain begins with another CA');
   let below = first;
-  for (const [index, above] of issuers.entries()) {
+  let casBelow = 0;
+  const names = [{ subject: first.subject, subjectAltName: subjectAltNameOf(first) }];
+  for (const above of issuers) {
     if (!sameOctets(below.issuer.raw, above.subject.raw) || !verifyCertificateSignature(below, above.spki)) {
       throw fail('the chain is broken: a certificate is not signed by the next one');
     }
     if (!isCa(above)) throw fail(`the chain is broken: “${nameToString(above.subject)}” is not a CA`);
-    // RFC 5280 §4.2.1.9: how many CAs may follow before the end entity.
+    // RFC 5280 §4.2.1.9, §6.1.4 (l): how many CAs may follow before the end entity; self-issued ones do not count.
+    if (!isSelfIssued(below)) casBelow += 1;
     const pathLength = basicConstraintsOf(above)?.pathLength ?? Number.POSITIVE_INFINITY;
-    if (index + 1 > pathLength) {
+    if (casBelow > pathLength) {
       throw fail(`“${nameToString(above.subject)}” allows ${pathLength} CAs below it; the chain has more`);
     }
+    // RFC 5280 §6.1.3 (b), (c). The trust anchor’s own constraints bind nobody (§6.1.1 (d)), but keeping them harms none.
+    const constraints = nameConstraintsOf(above);
+    for (const name of constraints === undefined ? [] : names) {
+      const breach = nameConstraintBreach(constraints as NameConstraints, name);
+      if (breach !== undefined)
+        throw fail(`the name constraints of “${nameToString(above.subject)}” forbid the chain: ${breach}`);
+    }
+    if (!isSelfIssued(above)) names.push({ subject: above.subject, subjectAltName: subjectAltNameOf(above) });
     below = above;
   }
-  if (!sameOctets(below.issuer.raw, below.subject.raw) || !verifyCertificateSignature(below, below.spki))
+  if (!isSelfIssued(below) || !verifyCertificateSignature(below, below.spki))
     throw fail('the chain does not end at a root');
+}
+
+/** RFC 5280 §3.2: issuer and subject are one name; the key may be another one. */
+export function isSelfIssued(certificate: Certificate): boolean {
+  return sameOctets(certificate.issuer.raw, certificate.subject.raw);
+}
+
+function isRootKey({ spki }: Certificate, chain: readonly Uint8Array[]): boolean {
+  return chain.map(parseCertificate).some((other) => isSelfIssued(other) && sameOctets(other.spki, spki));
 }
 
 /** RFC 5280 §6.1.4 (k), (n): cA is TRUE, and KeyUsage, where it stands, has keyCertSign. */

@@ -2,6 +2,9 @@
 export type { Approval, ApprovedRequest } from './approved-request.ts';
 export * from './certificate-authority.ts';
 export * from './hierarchy.ts';
+export * from './hierarchy-bundle.ts';
+export * from './hierarchy-files.ts';
+export * from './hierarchy-root.ts';
 export * from './key-policy.ts';
 export * from './ocsp-agreement.ts';
 export * from './ocsp-responder.ts';

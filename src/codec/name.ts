@@ -380,7 +380,8 @@ function asciiOctets(text: string): Uint8Array {
   return Buffer.from(text, 'latin1');
 }
 
-function ipAddressText(octets: Uint8Array): string {
+/** Text of an address of 4 or 16 octets. Throws PkiError `der_malformed` for another length. */
+export function ipAddressText(octets: Uint8Array): string {
   if (octets.length === 4) return octets.join('.');
   if (octets.length !== 16) throw new PkiError('der_malformed', 'an IP address of neither 4 nor 16 octets');
   const groups = (bufferOf(octets).toString('hex').match(/.{4}/g) ?? []).map((group) =>
@@ -389,7 +390,8 @@ function ipAddressText(octets: Uint8Array): string {
   return groups.join(':');
 }
 
-function ipAddressOctets(text: string): Uint8Array {
+/** The 4 or 16 octets of an address as people write it (RFC 4291 §2.2). Throws PkiError `name_malformed`. */
+export function ipAddressOctets(text: string): Uint8Array {
   const four = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/.exec(text);
   if (four !== null) {
     const octets = four.slice(1).map(Number);
