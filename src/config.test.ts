@@ -391,7 +391,8 @@ describe('configReference', () => {
     log: 'info',
     server: {
       ...server(),
-      workers: 2,
+      workers: 1,
+      threads: 2,
       serviceIdentity: 'x',
       issuers: [{ ...server().issuers[0], crlPeriod: '7d', crlOverlap: '12h' }],
       published: [{ name: 'root', certificate: 'r.pem', crl: 'r.crl' }],

@@ -168,6 +168,8 @@ const server = z
     // What is named twice would be found once: a request could meet the policy of another endpoint.
     const report = (path: PropertyKey[], message: string) =>
       context.addIssue({ code: 'custom', path, message });
+    if (config.workers > 1 && config.threads !== undefined && config.threads > 1)
+      report(['threads'], 'several processes (workers) have one thread each: choose one of the two');
     const cas = [
       ...config.issuers.map((item, index) => ({ name: item.name, path: ['issuers', index, 'name'] })),
       ...config.published.map((item, index) => ({ name: item.name, path: ['published', index, 'name'] })),
