@@ -16,6 +16,9 @@ export interface AllowRule {
   /**
    * A path, compared without regard to case (NDES lives on IIS): exactly this one, or, if it ends in a slash and a
    * star, the path before them and everything below it (`/crl/*` is `/crl`, `/crl/` and `/crl/a/b`, but not `/crls`).
+   *
+   * If it ends in `/{base64}`, one value in base64 stands below the path before it, which is not allowed itself. Its
+   * digits `+`, `/` and `=` may be percent-encoded, as OCSP clients do or do not (RFC 6960 §A.1.1).
    */
   readonly path: string;
   /** Length of path and query together. At most 65,536: HTTP/2 header compression carries no longer value. */
@@ -46,11 +49,15 @@ const REQUEST_TARGET_BYTES_MAX = 65_536;
 const SCEP_TARGET_BYTES_MAX = REQUEST_TARGET_BYTES_MAX;
 /** Other SCEP servers settled on 2 MiB; a real PKIMessage has a few kilobytes. */
 const SCEP_BODY_BYTES_MAX = 2 * 1024 * 1024;
+/** RFC 6960 §A.1.1: a GET of up to 255 characters; some clients do not keep to it. */
+const OCSP_TARGET_BYTES_MAX = 4_096;
+/** A request with a few dozen certificates, or with the signature of who asks. */
+const OCSP_BODY_BYTES_MAX = 16 * 1024;
 /** The URL of a CRL or of a CA certificate. */
 const FILE_TARGET_BYTES_MAX = 2_048;
 
 /**
- * Rules that publish SCEP, CRLs and CA certificates, and nothing else. `/certsrv/mscep_admin`, where NDES hands out
+ * Rules that publish SCEP, OCSP, CRLs and CA certificates, and nothing else. `/certsrv/mscep_admin`, where NDES hands out
  * challenges, is not below `/certsrv/mscep/`.
  */
 export const defaultAllowRules: readonly AllowRule[] = [
@@ -59,14 +66,28 @@ export const defaultAllowRules: readonly AllowRule[] = [
   scepRule('scep', '/scep/*'),
   fileRule('crl', '/crl/*'),
   fileRule('aia', '/aia/*'),
+  {
+    name: 'ocsp-get',
+    methods: ['GET'],
+    path: '/ocsp/{base64}',
+    requestTargetBytesMax: OCSP_TARGET_BYTES_MAX,
+    bodyBytesMax: 0,
+  },
+  {
+    name: 'ocsp-post',
+    methods: ['POST'],
+    path: '/ocsp',
+    requestTargetBytesMax: OCSP_TARGET_BYTES_MAX,
+    bodyBytesMax: OCSP_BODY_BYTES_MAX,
+  },
 ];
 
 /** Whether a request may pass, and by which rule; else what is wrong with it. Pure; never throws. */
 export function judgeRequest(rules: readonly AllowRule[], head: RequestHead): Judgement {
   const path = canonicalPath(head.target);
-  if (path === undefined) return denied('path');
-
-  const here = rules.filter((rule) => matchesPath(rule, path));
+  const here = rules.filter((rule) =>
+    isBase64Rule(rule) ? matchesBase64(rule, head.target) : path !== undefined && matchesPath(rule, path),
+  );
   if (here.length === 0) return denied('path');
 
   const byMethod = here.filter((rule) => rule.methods.some((method) => method === head.method));
@@ -96,7 +117,8 @@ export function bodyBytesMaxOf(rule: AllowRule, method: string): number {
 export function checkAllowRules(rules: readonly AllowRule[]): void {
   for (const { name, methods, path, requestTargetBytesMax, bodyBytesMax } of rules) {
     const refuse = (why: string) => new PkiError('config_invalid', `allow rule ${name}: ${why}`);
-    const base = path.endsWith('/*') ? path.slice(0, -2) : path;
+    const ending = ['/*', BASE64_ENDING].find((text) => path.endsWith(text)) ?? '';
+    const base = path.slice(0, path.length - ending.length);
     if (base === '') throw refuse('a rule for every path would publish everything; name a path');
     if (canonicalPath(base) !== base.toLowerCase()) {
       throw refuse(`${path} is not a plain path; use segments of letters, digits and -_.!()+,=@`);
@@ -131,6 +153,24 @@ function canonicalPath(target: string): string | undefined {
   // A slash at the very end leaves one empty segment; an empty segment elsewhere is `//`.
   if (segments.at(-1) === '') segments.pop();
   return segments.every((segment) => segmentShape.test(segment)) ? path.toLowerCase() : undefined;
+}
+
+const BASE64_ENDING = '/{base64}';
+
+/**
+ * Base64 of RFC 4648 §4, each digit plain or, if it is none of the unreserved characters of a URL, percent-encoded.
+ * None of it can be read as a dot segment or as another separator than the slash: whoever decodes or joins slashes is
+ * still below the path of the rule.
+ */
+const base64Shape = /^(?:[A-Za-z0-9+/]|%2[BbFf])+(?:=|%3[Dd]){0,2}$/;
+
+function isBase64Rule(rule: AllowRule): boolean {
+  return rule.path.endsWith(BASE64_ENDING);
+}
+
+function matchesBase64(rule: AllowRule, target: string): boolean {
+  const base = rule.path.slice(0, -BASE64_ENDING.length + 1).toLowerCase();
+  return target.slice(0, base.length).toLowerCase() === base && base64Shape.test(target.slice(base.length));
 }
 
 function matchesPath(rule: AllowRule, path: string): boolean {
