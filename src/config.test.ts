@@ -224,6 +224,11 @@ describe('parseConfig refuses', () => {
           /^server\.workers: /,
         ] as const,
     ),
+    [
+      'several threads in several processes',
+      serverWith((config) => Object.assign(config, { workers: 2, threads: 2 })),
+      /^server\.threads: several processes/,
+    ],
     ['an unknown level', 'log: verbose', /^log: /],
     [
       'Intune by plain HTTP',
