@@ -16,6 +16,7 @@ module.exports = {
     only('store-remembers', 'store', 'codec', 'errors.ts'),
     only('ca-makes', 'ca', 'codec', 'keys', 'store', 'errors.ts', 'telemetry.ts'),
     only('ra-decides', 'ra', 'codec', 'ca', 'store', 'errors.ts', 'telemetry.ts'),
+    only('publish-shows', 'publish', 'codec', 'store', 'errors.ts', 'telemetry.ts'),
     only('mdm-stands-alone', 'mdm', 'codec', 'store', 'errors.ts', 'telemetry.ts'),
     only('tunnel-holds-no-pki', 'tunnel', 'errors.ts', 'telemetry.ts'),
     only('agent-is-a-client', 'agent', 'codec', 'keys', 'scep', 'errors.ts', 'telemetry.ts'),
