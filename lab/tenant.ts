@@ -56,6 +56,7 @@ export interface Tenant {
     readonly staticSecret: string;
     readonly mdm: string;
     readonly crl: string;
+    readonly ocsp: string;
   };
   /** The static secret of the lab's third endpoint. */
   readonly staticSecret: string;
@@ -110,6 +111,7 @@ export async function openTenant(folder: string, options: TenantOptions): Promis
       staticSecret: `${edge}/scep/static`,
       mdm: `https://127.0.0.1:${facts.ports.mdm}`,
       crl: `${edge}/crl/issuing.crl`,
+      ocsp: `${edge}/ocsp`,
     },
     staticSecret: readFileSync(join(folder, 'static-secret.txt'), 'utf8').trim(),
   };
@@ -165,6 +167,7 @@ async function makeTenant(folder: string, options: TenantOptions): Promise<void>
     signatureAlgorithm: signatureAlgorithmFor(issuingKey),
     crlUrls: [`${base}/crl/issuing.crl`],
     caIssuersUrls: [`${base}/aia/issuing.crt`],
+    ocspUrls: [`${base}/ocsp`],
     crlPeriodMs: 7 * 24 * HOUR_MS,
     crlOverlapMs: 12 * HOUR_MS,
   };
@@ -174,6 +177,7 @@ async function makeTenant(folder: string, options: TenantOptions): Promise<void>
   const staticSecret = randomBytes(18).toString('base64url');
   writeIn(folder, 'static-secret.txt', `${staticSecret}\n`);
   writeIn(join(folder, 'server'), 'static-secret.hash', `${await hashStaticSecret(staticSecret)}\n`);
+  writeIn(join(folder, 'server'), 'ocsp.passphrase', `${randomBytes(32).toString('base64url')}\n`);
   writeIn(join(folder, 'server'), 'challenge-hash.key', `${randomBytes(32).toString('base64url')}\n`);
   const intuneSecret = `${randomBytes(24).toString('base64url')}\n`;
   writeIn(join(folder, 'server'), 'intune.secret', intuneSecret);
@@ -334,8 +338,10 @@ function writeConfigs(folder: string, ports: LabPorts, tenantId: string, issuer:
           key: key('issuing'),
           crlUrls: issuer.crlUrls,
           caIssuersUrls: issuer.caIssuersUrls,
+          ocspUrls: issuer.ocspUrls,
         },
       ],
+      ocsp: { passphrase: 'file:ocsp.passphrase' },
       published: [{ name: 'root', certificate: 'root.pem', crl: 'root.crl' }],
       ra: {
         signing: identity('ra-signing'),

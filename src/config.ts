@@ -59,6 +59,9 @@ const issuer = z.strictObject({
   caIssuersUrls: urls.describe(
     'Where relying parties find this CA’s certificate; goes into every certificate.',
   ),
+  ocspUrls: urls
+    .optional()
+    .describe('Where relying parties ask about certificates of this CA; goes into every certificate.'),
   crlPeriod: durationMs
     .default(7 * 86_400_000)
     .describe('How long a CRL is the current one. AD CS: one week.'),
@@ -66,6 +69,21 @@ const issuer = z.strictObject({
     .default(43_200_000)
     .describe('How long before its end a CRL is followed by the next. AD CS: 12 hours.'),
 });
+
+const ocsp = z
+  .strictObject({
+    passphrase: secret.describe(
+      'Encrypts the keys that the responder makes for itself in `dataFolder`/ocsp.',
+    ),
+    neverIssued: z
+      .enum(['unknown', 'revoked'])
+      .default('unknown')
+      .describe('What is said of serial numbers that a CA never used (RFC 6960 §2.2).'),
+    responseLifetime: durationMs
+      .default(3_600_000)
+      .describe('How long an answer counts, from its signature to its nextUpdate.'),
+  })
+  .describe('The OCSP responder at `/ocsp`, for all issuing CAs.');
 
 const published = z.strictObject({
   name,
@@ -154,6 +172,7 @@ const server = z
       .default('svc-leafgate-ra')
       .describe('The name that certificates are requested under (AD CS: Requester Name).'),
     issuers: z.array(issuer).min(1),
+    ocsp: ocsp.optional(),
     published: z.array(published).default([]).describe('CAs that are only shown: the offline root.'),
     ra: z.strictObject({
       signing: identity.describe('Signs the answers (AD CS: Exchange Enrollment Agent). RSA.'),
@@ -189,6 +208,13 @@ const server = z
         if (named.findIndex((other) => other.name === item.name) < index)
           report(item.path, `“${item.name}” is there already`);
       }
+    }
+    for (const [index, item] of config.issuers.entries()) {
+      if (item.ocspUrls !== undefined && config.ocsp === undefined)
+        report(
+          ['issuers', index, 'ocspUrls'],
+          'certificates would name a responder that is not there: add ocsp',
+        );
     }
     for (const [index, item] of config.endpoints.entries()) {
       if (!config.issuers.some((other) => other.name === item.issuer))

@@ -122,6 +122,7 @@ async function openIssuer(config: ServerConfig['issuers'][number]): Promise<Issu
     signatureAlgorithm: signatureAlgorithmFor(key),
     crlUrls: config.crlUrls,
     caIssuersUrls: config.caIssuersUrls,
+    ...(config.ocspUrls === undefined ? {} : { ocspUrls: config.ocspUrls }),
     crlPeriodMs: config.crlPeriod,
     crlOverlapMs: config.crlOverlap,
   };

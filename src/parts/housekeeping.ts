@@ -2,8 +2,9 @@
 import type { CertificateAuthority } from '../ca/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { ServerConfig } from './authorities.ts';
+import type { Ocsp } from './ocsp.ts';
 
-/** How often the server looks whether a CRL is due and whether intents are dead. */
+/** How often the server looks whether a CRL or an OCSP signer is due and whether intents are dead. */
 const HOUSEKEEPING_MS = 5_000;
 /** A worker that lives has signed this long after its intent; what is open then is taken for the dead one's. */
 const SIGNING_MS_MAX = 2_000;
@@ -15,10 +16,11 @@ export interface Housekeeping {
   stop(): Promise<void>;
 }
 
-/** Keeps CRLs fresh and settles what dead workers left; one at a time. */
+/** Keeps CRLs and OCSP signers fresh and settles what dead workers left; one at a time. */
 export function startHousekeeping(
   ca: CertificateAuthority,
   config: ServerConfig,
+  ocsp: Ocsp | undefined,
   log: Log,
   clock: Clock,
 ): Housekeeping {
@@ -30,6 +32,7 @@ export function startHousekeeping(
       try {
         await ca.abandonDeadIntents(moment);
         for (const issuer of config.issuers) await ca.publishCrl(issuer.name);
+        await ocsp?.renewSigners();
       } catch (cause) {
         log.error({ err: cause }, 'housekeeping failed; it is tried again');
       }

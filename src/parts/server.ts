@@ -6,6 +6,7 @@ import { lockDataFolder, type PkiStore } from '../store/index.ts';
 import { type Clock, type Log, type LogLevel, systemClock } from '../telemetry.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
+import { openOcsp } from './ocsp.ts';
 import type { Part } from './part.ts';
 import { serve } from './serving.ts';
 import type { ThreadData } from './thread.ts';
@@ -39,7 +40,9 @@ export async function startServer(
       if (abandoned > 0)
         log.warn({ abandoned }, 'certificates that a stopped server was signing are given up');
       for (const issuer of config.issuers) await ca.publishCrl(issuer.name);
-      housekeeping = startHousekeeping(ca, config, log, clock);
+      const ocsp = openOcsp(config, authorities, log, clock);
+      await ocsp?.renewSigners();
+      housekeeping = startHousekeeping(ca, config, ocsp, log, clock);
     }
     const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
     const serving =

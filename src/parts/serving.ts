@@ -4,6 +4,7 @@ import type { Issuer } from '../ca/index.ts';
 import { keyUsageOf, parseCrl, parsePublicKeyInfo, verifyCertificateSignature } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import {
+  addOcspDoor,
   addRepositoryDoor,
   addScepDoor,
   type HttpServer,
@@ -15,6 +16,7 @@ import { standardCiphers } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
 import { type Identity, openIdentity, readChain } from './identity.ts';
+import { openOcsp } from './ocsp.ts';
 
 /**
  * Opens the listener with the SCEP and repository doors on the calling thread.
@@ -23,11 +25,13 @@ import { type Identity, openIdentity, readChain } from './identity.ts';
  */
 export async function serve(
   config: ServerConfig,
-  { ca, ra, issuers }: Authorities,
+  authorities: Authorities,
   sharing: PortSharing,
   log: Log,
   clock: Clock,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
+  const { ca, ra, issuers } = authorities;
+  const ocsp = openOcsp(config, authorities, log, clock);
   const signing = await openIdentity(config.ra.signing);
   const encryption = await openIdentity(config.ra.encryption);
   assertRa('signing', signing, 'digitalSignature', issuers, clock);
@@ -56,6 +60,7 @@ export async function serve(
     log,
     doors: (app) => {
       addScepDoor(app, { endpoints, ra, clock, log });
+      if (ocsp !== undefined) addOcspDoor(app, { responder: ocsp.responder, clock, log });
       addRepositoryDoor(
         app,
         [
