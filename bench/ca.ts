@@ -1,0 +1,196 @@
+/**
+ * `npm run bench -- ca`: what the CA does in a second, beside what the bare signature does: issuing (two processes, one
+ * database, durable), OCSP answers, and a CRL of a million entries.
+ */
+import { fork, spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parse, stringify } from 'yaml';
+import { startPart } from '../lab/processes.ts';
+import { openTenant, type Tenant } from '../lab/tenant.ts';
+import {
+  buildCertID,
+  buildOcspRequest,
+  parseCertificate,
+  parseOcspResponse,
+  parsePem,
+  verifyOcspResponse,
+} from '../src/codec/index.ts';
+import type { KeyAlgorithm } from '../src/keys/index.ts';
+import type { MillionResult } from './crl-million.ts';
+import type { IssuingWork } from './issuing.ts';
+import { replayInChild } from './load.ts';
+import { median } from './median.ts';
+
+const PROCESSES = 2;
+const ROUNDS = 3;
+const SECONDS = 3;
+const OF_SIGNING_MIN = 0.7;
+const CRL_ENTRIES = 1_000_000;
+const OCSP_REQUESTS = 4_000;
+const OCSP_CONNECTIONS = 8;
+
+/** Runs all of it and prints the figures; answers the exit status: 0 only if issuing keeps its promise. */
+export async function benchCa(progress: (text: string) => void): Promise<0 | 1> {
+  const folder = await mkdtemp(join(tmpdir(), 'leafgate-bench-'));
+  try {
+    const rsa = await compare(folder, 'rsa-2048', 'sign-rsa-2048', progress);
+    const ec = await compare(folder, 'p-256', 'sign-p-256', progress);
+    console.table(
+      [rsa, ec].map(({ algorithm, issued, signed, ratio }) => ({
+        'CA key': algorithm,
+        'certificates/s': issued.toFixed(0),
+        'bare signatures/s': signed.toFixed(0),
+        ratio: ratio.toFixed(2),
+      })),
+    );
+    progress('OCSP');
+    console.table(await benchOcsp(rsa.tenant));
+    progress(`a CRL of ${CRL_ENTRIES} entries`);
+    const million = await crlOfAMillion();
+    console.log(
+      `a CRL of ${million.entries} entries: ${million.seconds.toFixed(2)} s to build and sign, ` +
+        `${(million.bytes / 2 ** 20).toFixed(1)} MiB, peak memory ${million.peakMiB.toFixed(0)} MiB ` +
+        `(${million.idleMiB.toFixed(0)} MiB before)`,
+    );
+    console.log(
+      `issuing / bare signatures, RSA-2048, ${PROCESSES} processes: ${rsa.ratio.toFixed(2)} (promised: at least ${OF_SIGNING_MIN})`,
+    );
+    return rsa.ratio >= OF_SIGNING_MIN ? 0 : 1;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+interface Comparison {
+  readonly algorithm: KeyAlgorithm;
+  readonly tenant: Tenant;
+  /** Medians over the rounds. */
+  readonly issued: number;
+  readonly signed: number;
+  readonly ratio: number;
+}
+
+/** Issuing and bare signing in turn, so that a machine whose speed drifts is fair to both. */
+async function compare(
+  folder: string,
+  algorithm: KeyAlgorithm,
+  signing: IssuingWork,
+  progress: (text: string) => void,
+): Promise<Comparison> {
+  progress(`${algorithm}: preparing a CA`);
+  const tenant = await openTenant(join(folder, algorithm), {
+    ports: 'any',
+    progress: () => {},
+    issuingKey: algorithm,
+  });
+  const issued: number[] = [];
+  const signed: number[] = [];
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    progress(`${algorithm}, round ${round} of ${ROUNDS}`);
+    signed.push(await inProcesses(signing, tenant.configs.server));
+    issued.push(await inProcesses('issue', tenant.configs.server));
+  }
+  const ratio = median(issued.map((value, round) => value / (signed[round] ?? Number.NaN)));
+  return { algorithm, tenant, issued: median(issued), signed: median(signed), ratio };
+}
+
+/** The sum of what the processes did a second, all at the same time. */
+async function inProcesses(work: IssuingWork, config: string): Promise<number> {
+  const children = Array.from({ length: PROCESSES }, () => {
+    const child = fork(join(import.meta.dirname, 'issuing.ts'), [work, String(SECONDS), config]);
+    const ended = new Promise<void>((resolve, reject) => {
+      child.once('exit', (code) =>
+        code === 0 ? resolve() : reject(new Error(`${work} ended with ${code}`)),
+      );
+    });
+    const heard = () => new Promise<unknown>((resolve) => child.once('message', resolve));
+    return { child, ended, ready: heard(), heard };
+  });
+  const whole = Promise.all(children.map(({ ended }) => ended));
+  await Promise.race([Promise.all(children.map(({ ready }) => ready)), whole]);
+  const results = children.map(({ child, heard }) => {
+    const result = heard();
+    child.send('begin');
+    return result as Promise<{ readonly perSecond: number }>;
+  });
+  await whole;
+  return (await Promise.all(results)).reduce((sum, { perSecond }) => sum + perSecond, 0);
+}
+
+/** Answers a second over HTTP by one server: from the cache of signed answers, and signed anew for a nonce each. */
+async function benchOcsp(tenant: Tenant): Promise<readonly Record<string, string>[]> {
+  const config = parse(await readFile(tenant.configs.server, 'utf8')) as {
+    connector?: unknown;
+    log?: string;
+  };
+  delete config.connector;
+  config.log = 'error';
+  const path = join(tenant.folder, 'server', 'bench.yaml');
+  await writeFile(path, stringify(config), { mode: 0o600 });
+  const part = await startPart('bench-ocsp', path, tenant.folder);
+  try {
+    const [issuing] = parsePem(await readFile(tenant.chainFile, 'utf8'), 'CERTIFICATE');
+    const issuer = parseCertificate(issuing);
+    const [raSigning] = parsePem(
+      await readFile(join(tenant.folder, 'server', 'ra-signing.pem'), 'utf8'),
+      'CERTIFICATE',
+    );
+    const certID = buildCertID(issuer, parseCertificate(raSigning).serialNumber, 'sha1');
+    const nonceOf = (index: number) => Buffer.from(index.toString(16).padStart(32, '0'), 'hex');
+    const kinds = [
+      { kind: 'pre-signed', request: () => buildOcspRequest({ certIDs: [certID] }) },
+      {
+        kind: 'fresh (nonce)',
+        request: (index: number) => buildOcspRequest({ certIDs: [certID], nonce: nonceOf(index) }),
+      },
+    ];
+    const rows: Record<string, string>[] = [];
+    for (const { kind, request } of kinds) {
+      const target = {
+        host: '127.0.0.1',
+        port: tenant.ports.server,
+        path: '/ocsp',
+        contentType: 'application/ocsp-request',
+        connections: OCSP_CONNECTIONS,
+      };
+      const requests = Array.from({ length: OCSP_REQUESTS }, (_, index) => request(index));
+      await replayInChild({ ...target, requests: requests.slice(0, 1_000) });
+      const load = await replayInChild({ ...target, requests, sampleEvery: 100 });
+      if (load.broken > 0 || load.statuses['200'] !== requests.length)
+        throw new Error(`not every OCSP request was answered: ${JSON.stringify(load.statuses)}`);
+      for (const { body } of load.samples) {
+        const answer = parseOcspResponse(body);
+        if (
+          answer.responseStatus !== 'successful' ||
+          !verifyOcspResponse(answer.basic, issuer, new Date()) ||
+          answer.basic.responses[0]?.status.status !== 'good'
+        )
+          throw new Error('an OCSP answer is not “good”, or does not verify');
+      }
+      rows.push({
+        OCSP: kind,
+        'answers/s': load.perSecond.toFixed(0),
+        'p50 ms': load.p50Ms.toFixed(1),
+        'p99 ms': load.p99Ms.toFixed(1),
+      });
+    }
+    return rows;
+  } finally {
+    await part.stop();
+  }
+}
+
+async function crlOfAMillion(): Promise<MillionResult> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'crl-million.ts'), String(CRL_ENTRIES)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  const code = await new Promise((resolve) => child.once('close', resolve));
+  if (code !== 0) throw new Error('the CRL was not built');
+  return JSON.parse(text) as MillionResult;
+}
