@@ -165,7 +165,7 @@ async function benchOcsp(tenant: Tenant): Promise<readonly Record<string, string
         if (
           answer.responseStatus !== 'successful' ||
           !verifyOcspResponse(answer.basic, issuer, new Date()) ||
-          answer.basic.responses[0]?.status.status !== 'good'
+          answer.basic.responses[0]?.certStatus.status !== 'good'
         )
           throw new Error('an OCSP answer is not “good”, or does not verify');
       }
