@@ -5,6 +5,7 @@ import {
   authorityKeyIdentifierExtension,
   basicConstraintsOf,
   buildCertificate,
+  buildCertificationRequest,
   buildCrl,
   type Certificate,
   caBasicConstraintsExtension,
@@ -57,6 +58,26 @@ export interface CaLimits {
   readonly nameConstraints?: NameConstraints;
   /** Lower-case hexadecimal, recorded before; a fresh random one if absent. */
   readonly serialNumber?: string;
+}
+
+/**
+ * An issuing CA’s request to its root (RFC 2986). It asks to be a CA; what it may do is the root’s decision.
+ *
+ * @throws PkiError `key_capability` if the key is no CA’s.
+ */
+export async function newIssuingRequest(key: PrivateKey, subject: Name): Promise<Uint8Array> {
+  return await buildCertificationRequest(
+    {
+      subject,
+      spki: key.spki,
+      signatureAlgorithm: signatureAlgorithmFor(key),
+      extensions: [
+        caBasicConstraintsExtension(0),
+        keyUsageExtension(['keyCertSign', 'cRLSign', 'digitalSignature']),
+      ],
+    },
+    (algorithm, data) => key.sign(algorithm, data),
+  );
 }
 
 /** A serial number for a CA certificate: 126 random bits. */

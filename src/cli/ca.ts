@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { buildPem, parseCertificationRequest, parsePem, revocationReasons } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import type { CertificateRecord, RevocationReason } from '../store/index.ts';
+import { addCeremony } from './ca-ceremony.ts';
 import { configOption, withAuthorities } from './context.ts';
 import { type ListingOptions, positiveInteger, printFacts, printRows } from './output.ts';
 
@@ -26,6 +27,7 @@ const columns = {
 /** Adds the commands. */
 export function addCa(program: Command): void {
   const ca = program.command('ca').description('issued certificates, revocation, CRLs');
+  addCeremony(ca);
   ca.command('list')
     .description('certificates, newest first')
     .option(...configOption)
