@@ -1,6 +1,7 @@
 /** A container of Azure Blob Storage. */
 import type { ContainerClient } from '@azure/storage-blob';
 import { PkiError } from '../errors.ts';
+import { OBJECT_BYTES_MAX } from './objects.ts';
 import { factsFromMetadata, metadataOf, networkFault, type Target } from './target.ts';
 
 /** What opens the container; whoever holds it can replace every CRL in it. */
@@ -93,7 +94,18 @@ export async function azureBlobTarget({ name, credential, prefix }: AzureBlobOpt
     read: (object, signal) =>
       failing(async () => {
         try {
-          return await blobOf(object).downloadToBuffer(0, undefined, { abortSignal: signal });
+          // One request: downloadToBuffer asks for the length first, and may then get the octets of another version.
+          const { readableStreamBody, contentLength = 0 } = await blobOf(object).download(0, undefined, {
+            abortSignal: signal,
+          });
+          if (contentLength > OBJECT_BYTES_MAX)
+            throw new PkiError(
+              'publish_failed',
+              `${name}: what is there is larger than anything that we publish`,
+            );
+          const pieces: Uint8Array[] = [];
+          for await (const piece of readableStreamBody ?? []) pieces.push(Buffer.from(piece));
+          return Buffer.concat(pieces);
         } catch (thrown) {
           if (statusOf(thrown) === 404) return undefined;
           throw thrown;
