@@ -321,7 +321,8 @@ const table = {
     http: 403,
     failInfo: 'badRequest',
     text: 'the subject is not the one that the challenge was made for',
-    cause: 'The subject of the request differs from the profile’s. The comparison is textual.',
+    cause:
+      'The subject of the request differs from the profile’s (the comparison is textual), or it has a value that the template forbids: too long, or with characters that mislead readers.',
     mend: 'Avoid backslash-escaped characters in the subject name format; then sync the device.',
   },
   san_missing: {
@@ -388,6 +389,23 @@ const table = {
     text: 'the template is not available here',
     cause: 'The endpoint or the service identity may not enrol for this template.',
     mend: 'Correct `template` of the endpoint.',
+  },
+  identity_unvouched: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'nobody vouches for the identity that the certificate would name',
+    cause:
+      'The template takes the subject, the subject alternative name or the SID from the directory, and no validator of the endpoint said what it is; or two said different things.',
+    mend: 'Pin the names when the challenge is made, use a validator that knows them, or change the template.',
+  },
+  issuance_limit: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the device has as many certificates as it may have',
+    cause: 'The template limits how many certificates a device may have before their renewal period.',
+    mend: 'Revoke those that are not used any more, or raise `certificatesPerDeviceMax` of the template.',
   },
   validator_refused: {
     kind: 'refused',

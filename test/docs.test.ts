@@ -175,13 +175,13 @@ describe('what is written twice agrees', () => {
         keys.slice(0, 3),
         life,
       ]),
-      builtInTemplates.map(({ name, extKeyUsage, keyAlgorithms, validityDays }) => [
+      builtInTemplates.map(({ name, extKeyUsage, keyAlgorithms, validityMs }) => [
         `\`${name}\``,
         extKeyUsage
           .map((purpose) => Object.entries(oid).find(([, dotted]) => dotted === purpose)?.[0])
           .join(', '),
         keyAlgorithms.includes('rsa') ? 'RSA' : '',
-        `${validityDays} days`,
+        `${validityMs / 86_400_000} days`,
       ]),
     );
   });

@@ -14,9 +14,11 @@ export interface Approval {
   readonly csr: CertificationRequest;
   readonly subject: Name;
   readonly subjectAltName: readonly GeneralName[];
-  /** A part of the template's bits; all of them if absent. */
+  /** The SID of the account, on the word of a validator; never the request's own. */
+  readonly securityIdentifier?: string;
+  /** A part of the template's bits; its default if absent. */
   readonly keyUsage?: readonly KeyUsage[];
-  /** A part of the template's purposes; all of them if absent. */
+  /** A part of the template's purposes; its default if absent. */
   readonly extKeyUsage?: readonly string[];
   /** The RA's service identity (AD CS: Requester Name). */
   readonly requester: string;

@@ -22,9 +22,11 @@ import {
   parseCertificate,
   parsePublicKeyInfo,
   type SignatureAlgorithmName,
+  securityIdentifierExtension,
   subjectAltNameExtension,
   subjectKeyIdentifierExtension,
   subjectKeyIdentifierOf,
+  templateInformationExtension,
   thumbprintOf,
   verifyCertificationRequest,
 } from '../codec/index.ts';
@@ -42,6 +44,7 @@ import type { Clock } from '../telemetry.ts';
 import { type Approval, ApprovedRequest } from './approved-request.ts';
 import { judgeKey } from './key-policy.ts';
 import { lintBeforeSigning, serialNumberFrom } from './lint.ts';
+import { isSecurityIdentifier, judgeNames } from './name-policy.ts';
 import type { CertificateTemplate } from './template.ts';
 
 /** An issuing CA: who it is, the key it signs with, and where its CRL and certificate are to be found. */
@@ -77,7 +80,8 @@ export interface CertificateAuthorityOptions {
 const INTENT_LIFETIME_MS = 2 * 60 * 1000;
 /** A second clash of 126 random bits means that the random source is broken. */
 const SERIAL_ATTEMPTS_MAX = 3;
-const DAY_MS = 24 * 60 * 60 * 1000;
+/** Certificates of a device that are looked at, newest first, for the issuance limit. */
+const COUNTED_MAX = 1000;
 /** The last instant that a Date can hold. */
 const DATE_MS_MAX = 8.64e15;
 /** AD CS: thisUpdate lies ten minutes back, for relying parties whose clock is behind. */
@@ -128,8 +132,8 @@ export class CertificateAuthority {
    * Answers `undefined`, and has done nothing, if another request holds the claim.
    *
    * @throws PkiError `template_denied`, `csr_signature`, `key_*`, `eku_mismatch`, `key_usage_mismatch`, `san_mismatch`,
-   *   `san_missing`, `subject_missing`, `lint_failed`, `key_unavailable`, `store_unavailable`, or `enrolment_busy` if
-   *   the request has a certificate.
+   *   `san_missing`, `subject_missing`, `subject_mismatch`, `identity_unvouched`, `issuance_limit`, `lint_failed`,
+   *   `key_unavailable`, `store_unavailable`, or `enrolment_busy` if the request has a certificate.
    */
   async issue(request: ApprovedRequest): Promise<Certificate | undefined> {
     const approval = ApprovedRequest.open(request);
@@ -137,6 +141,7 @@ export class CertificateAuthority {
     const template = this.template(approval.template);
     // Step 1: check again what the RA should have checked.
     check(approval, template);
+    await this.#checkLimit(approval, template);
     // Steps 2 and 3: choose a serial and lint what is about to be signed; then reserve the serial and write all of it
     // down: whatever happens to this process from here on, there is a record of it (RFC 5280 §4.1.2.2: a serial is used
     // once). What does not pass the lint leaves no trace: a device that asks for the impossible must not fill the CRL.
@@ -158,6 +163,31 @@ export class CertificateAuthority {
       audit: issuedEntry(approval, parsed, thumbprint, this.#clock.now()),
     });
     return parsed;
+  }
+
+  /**
+   * Counts the certificates of the device that are neither revoked nor due for renewal. Requests of one device that are
+   * worked on in the same instant do not see each other: the limit is for order, not for defence.
+   */
+  async #checkLimit({ device }: Approval, template: CertificateTemplate): Promise<void> {
+    const { name, certificatesPerDeviceMax, renewalPeriodMs } = template;
+    if (certificatesPerDeviceMax === undefined) return;
+    if (device === '')
+      throw new PkiError(
+        'issuance_limit',
+        'the template has a limit for each device, and this one has no name',
+      );
+    const due = this.#clock.now().getTime() + renewalPeriodMs;
+    let live = 0;
+    for (const status of ['intent', 'issued'] as const) {
+      const records = await this.#store.certificates({ device, template: name, status, limit: COUNTED_MAX });
+      live += records.filter(({ notAfter }) => notAfter.getTime() > due).length;
+    }
+    if (live >= certificatesPerDeviceMax)
+      throw new PkiError(
+        'issuance_limit',
+        `${device} has ${live} of ${certificatesPerDeviceMax} of “${name}”`,
+      );
   }
 
   async #reserve(
@@ -332,15 +362,14 @@ function check(approval: Approval, template: CertificateTemplate): void {
   if (approval.keyUsage?.some((bit) => !template.keyUsage.includes(bit)) === true) {
     throw new PkiError('key_usage_mismatch', 'a key usage beyond the template was approved');
   }
-  const types: readonly string[] = template.subjectAltNameTypes;
-  if (approval.subjectAltName.some((name) => !types.includes(name.type))) {
-    throw new PkiError('san_mismatch', 'a kind of subjectAltName beyond the template was approved');
-  }
-  if (template.subject === 'required' && approval.subject.rdns.length === 0) {
-    throw new PkiError('subject_missing', 'no subject was approved, and the template wants one');
-  }
-  if (template.subjectAltName === 'required' && approval.subjectAltName.length === 0) {
-    throw new PkiError('san_missing', 'no subjectAltName was approved, and the template wants one');
+  const names = judgeNames(template, approval.subject, approval.subjectAltName);
+  if (names.verdict === 'refuse') throw new PkiError(names.code, names.detail);
+  const { securityIdentifier } = approval;
+  if (securityIdentifier === undefined) {
+    if (template.securityIdentifier === 'required')
+      throw new PkiError('identity_unvouched', 'no SID was approved, and the template wants one');
+  } else if (template.securityIdentifier === 'never' || !isSecurityIdentifier(securityIdentifier)) {
+    throw new PkiError('identity_unvouched', 'a SID beyond the template was approved, or what is none');
   }
 }
 
@@ -355,10 +384,7 @@ function validityOf(
   now: Date,
 ): { readonly notBefore: Date; readonly notAfter: Date } {
   const from = Math.max(now.getTime() - template.backdateMs, issuer.certificate.notBefore.getTime());
-  const until = Math.min(
-    now.getTime() + template.validityDays * DAY_MS,
-    issuer.certificate.notAfter.getTime(),
-  );
+  const until = Math.min(now.getTime() + template.validityMs, issuer.certificate.notAfter.getTime());
   if (until <= now.getTime())
     throw new PkiError('lint_failed', `the certificate of CA “${issuer.name}” has ended; renew it`);
   const toSecond = (ms: number) => new Date(Math.floor(ms / 1000) * 1000);
@@ -368,8 +394,10 @@ function validityOf(
 function extensionsOf(approval: Approval, issuer: Issuer, template: CertificateTemplate): Extension[] {
   return [
     endEntityBasicConstraintsExtension(),
-    keyUsageExtension(keyUsageFor(approval.csr.spki, approval.keyUsage ?? template.keyUsage)),
-    extKeyUsageExtension(approval.extKeyUsage ?? template.extKeyUsage),
+    keyUsageExtension(
+      keyUsageFor(approval.csr.spki, approval.keyUsage ?? template.keyUsageDefault ?? template.keyUsage),
+    ),
+    extKeyUsageExtension(approval.extKeyUsage ?? template.extKeyUsageDefault ?? template.extKeyUsage),
     ...(approval.subjectAltName.length === 0
       ? []
       : [subjectAltNameExtension(approval.subjectAltName, approval.subject)]),
@@ -377,7 +405,11 @@ function extensionsOf(approval: Approval, issuer: Issuer, template: CertificateT
     authorityKeyIdentifierExtension(keyIdentifierOf(issuer)),
     crlDistributionPointsExtension(issuer.crlUrls),
     ...authorityInfoAccess(issuer),
-    ...(template.ocspNoCheck === true ? [ocspNoCheckExtension()] : []),
+    ...(template.ocspNoCheck ? [ocspNoCheckExtension()] : []),
+    ...(template.information === undefined ? [] : [templateInformationExtension(template.information)]),
+    ...(approval.securityIdentifier === undefined
+      ? []
+      : [securityIdentifierExtension(approval.securityIdentifier)]),
   ];
 }
 

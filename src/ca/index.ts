@@ -9,4 +9,6 @@ export * from './key-policy.ts';
 export * from './ocsp-agreement.ts';
 export * from './ocsp-responder.ts';
 export * from './ocsp-signer.ts';
+export * from './name-policy.ts';
 export * from './template.ts';
+export * from './template-definition.ts';

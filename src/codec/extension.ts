@@ -7,6 +7,7 @@ import {
   der,
   derOf,
   integer,
+  latin1,
   namedBitString,
   namedBits,
   objectIdentifier,
@@ -152,6 +153,39 @@ export function authorityKeyIdentifierOf(extended: Extended): Uint8Array | undef
   });
 }
 
+/** The SID in Microsoft's security extension (KB5014754); `undefined` if absent. Throws PkiError `der_malformed`. */
+export function securityIdentifierOf(extended: Extended): string | undefined {
+  const value = extensionValue(extended, oid.microsoftSecurityIdentifier);
+  if (value === undefined) return undefined;
+  return readDer(value, tag.sequence, (reader) => {
+    const otherName = reader.enter(0xa0);
+    if (otherName.oid() !== oid.microsoftObjectSid) throw new PkiError('der_malformed', 'no object SID');
+    const wrapped = otherName.enter(0xa0);
+    otherName.end();
+    const sid = latin1(wrapped.octetString());
+    wrapped.end();
+    return sid;
+  });
+}
+
+/** What Microsoft's template extension says: which template, by its identifier, in which version. */
+export interface TemplateInformation {
+  readonly oid: string;
+  readonly majorVersion: number;
+  readonly minorVersion: number;
+}
+
+/** Microsoft's template extension; `undefined` if absent. Throws PkiError `der_malformed`. */
+export function templateInformationOf(extended: Extended): TemplateInformation | undefined {
+  const value = extensionValue(extended, oid.microsoftTemplateInformation);
+  if (value === undefined) return undefined;
+  return readDer(value, tag.sequence, (reader) => ({
+    oid: reader.oid(),
+    majorVersion: reader.smallInteger(),
+    minorVersion: reader.smallInteger(),
+  }));
+}
+
 // --- builders, by extension --------------------------------------------------------------------------------------
 
 /** KeyUsage, critical as §4.2.1.3 advises. */
@@ -238,6 +272,29 @@ export function authorityInfoAccessExtension(
 
 const uniformResourceIdentifier = (url: string): Uint8Array =>
   buildGeneralName({ type: 'uniformResourceIdentifier', value: url });
+
+/** Microsoft's security extension ([MS-WCCE] §2.2.2.7.7.4): the account that the certificate maps to, by its SID. */
+export function securityIdentifierExtension(sid: string): Extension {
+  const value = der(0xa0, octetString(Buffer.from(sid, 'latin1')));
+  return {
+    oid: oid.microsoftSecurityIdentifier,
+    critical: false,
+    value: sequence(der(0xa0, objectIdentifier(oid.microsoftObjectSid), value)),
+  };
+}
+
+/** Microsoft's template extension ([MS-WCCE] §2.2.2.7.7.2). Throws PkiError `der_malformed` for a bad identifier. */
+export function templateInformationExtension(information: TemplateInformation): Extension {
+  return {
+    oid: oid.microsoftTemplateInformation,
+    critical: false,
+    value: sequence(
+      objectIdentifier(information.oid),
+      integer(information.majorVersion),
+      integer(information.minorVersion),
+    ),
+  };
+}
 
 /** CRLNumber (§5.2.3). */
 export function crlNumberExtension(number: number): Extension {

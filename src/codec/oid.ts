@@ -83,11 +83,19 @@ export const oid = {
   timeStamping: '1.3.6.1.5.5.7.3.8',
   ocspSigning: '1.3.6.1.5.5.7.3.9',
   certificateRequestAgent: '1.3.6.1.4.1.311.20.2.1',
+  // RFC 4945 §5.1.3.12; what Windows and older gateways look for instead; RFC 4556 §3.2.4
+  ipsecIKE: '1.3.6.1.5.5.7.3.17',
+  iKEIntermediate: '1.3.6.1.5.5.8.2.2',
+  pkinitKDC: '1.3.6.1.5.2.3.5',
+  smartcardLogon: '1.3.6.1.4.1.311.20.2.2',
   // Microsoft
   microsoftCertificateExtensions: '1.3.6.1.4.1.311.2.1.14',
   microsoftNextCrlPublish: '1.3.6.1.4.1.311.21.4',
   microsoftUserPrincipalName: '1.3.6.1.4.1.311.20.2.3',
   microsoftSecurityIdentifier: '1.3.6.1.4.1.311.25.2',
+  microsoftObjectSid: '1.3.6.1.4.1.311.25.2.1',
+  microsoftTemplateName: '1.3.6.1.4.1.311.20.2',
+  microsoftTemplateInformation: '1.3.6.1.4.1.311.21.7',
   // attributes of names: RFC 4519, RFC 2985
   commonName: '2.5.4.3',
   surname: '2.5.4.4',
@@ -103,4 +111,6 @@ export const oid = {
   domainComponent: '0.9.2342.19200300.100.1.25',
   userId: '0.9.2342.19200300.100.1.1',
   emailAddress: '1.2.840.113549.1.9.1',
+  unstructuredName: '1.2.840.113549.1.9.2',
+  unstructuredAddress: '1.2.840.113549.1.9.8',
 } as const;

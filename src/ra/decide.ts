@@ -1,19 +1,21 @@
 /** The one decision point: from a request and what the validators said to a yes or a no. Pure. */
-import { type CertificateTemplate, judgeKey } from '../ca/index.ts';
+import { type CertificateTemplate, judgeKey, judgeNames } from '../ca/index.ts';
 import {
   buildName,
   type CertificationRequest,
   extKeyUsageOf,
   type GeneralName,
+  generalNamesToString,
   type KeyUsage,
   keyUsageOf,
   type Name,
+  nameToString,
   oid,
   subjectAltNameOf,
   verifyCertificationRequest,
 } from '../codec/index.ts';
 import { type ErrorCode, PkiError } from '../errors.ts';
-import type { Verdict } from './validator.ts';
+import type { DirectoryEntry, Verdict } from './validator.ts';
 
 /** What was decided. */
 export type Decision =
@@ -21,10 +23,14 @@ export type Decision =
       readonly decision: 'approve';
       readonly subject: Name;
       readonly subjectAltName: readonly GeneralName[];
+      readonly securityIdentifier?: string;
       readonly keyUsage?: readonly KeyUsage[];
       readonly extKeyUsage?: readonly string[];
       readonly device: string;
-      /** What the request asked for beyond the template and does not get: extensions, bits of keyUsage; for the log. */
+      /**
+       * What the request asked for beyond the template and does not get: extensions, bits of keyUsage, attributes of the
+       * subject, names that the template takes from elsewhere; for the log.
+       */
       readonly ignored: readonly string[];
     }
   | { readonly decision: 'refuse'; readonly code: ErrorCode; readonly detail: string }
@@ -69,22 +75,12 @@ function decideReadable(
   const key = judgeKey(csr.spki, template);
   if (key.verdict === 'refuse') return refuse(key.code, key.detail);
 
-  if (csr.subject.rdns.length === 0 && template.subject === 'required') {
-    return refuse('subject_missing', 'the template wants a subject');
-  }
-  const subjectAltName = subjectAltNameOf(csr);
-  if (subjectAltName.length === 0 && template.subjectAltName === 'required') {
-    return refuse('san_missing', 'the template wants a subjectAltName');
-  }
-  const types: readonly string[] = template.subjectAltNameTypes;
-  const foreign = subjectAltName.find((name) => !types.includes(name.type));
-  if (foreign !== undefined) return refuse('san_mismatch', `${foreign.type} is not in the template`);
-
-  // Windows maps these to an account (KB5014754): whoever may claim them may sign in as anybody.
-  const vouched = verdicts.some((verdict) => verdict.verdict === 'accept' && verdict.names === 'vouched');
-  if (!vouched && subjectAltName.some(namesAnAccount)) {
-    return refuse('san_mismatch', 'a user principal name or SID that no validator vouches for');
-  }
+  const ignored: string[] = [];
+  const names = namesFor(template, csr, verdicts, ignored);
+  if ('decision' in names) return names;
+  const { subject, subjectAltName, securityIdentifier } = names;
+  const judged = judgeNames(template, subject, subjectAltName);
+  if (judged.verdict === 'refuse') return refuse(judged.code, judged.detail);
 
   const purposes = extKeyUsageOf(csr);
   const askedPurposes = purposes && [...new Set(purposes)];
@@ -95,19 +91,118 @@ function decideReadable(
   if (keyUsage?.length === 0)
     return refuse('key_usage_mismatch', 'nothing of the asked key usage is in the template');
 
+  ignored.push(
+    ...csr.extensions.map((extension) => extension.oid).filter((type) => !readExtensions.includes(type)),
+    ...(askedUsage ?? []).filter((bit) => !template.keyUsage.includes(bit)),
+  );
   return {
     decision: 'approve',
-    // Built anew from its values: no octet of the request gets into a certificate unread.
-    subject: buildName(csr.subject.rdns),
+    subject,
     subjectAltName,
+    ...(securityIdentifier === undefined ? {} : { securityIdentifier }),
     ...(keyUsage === undefined ? {} : { keyUsage }),
     ...(askedPurposes === undefined ? {} : { extKeyUsage: askedPurposes }),
     device: devices.find((device) => device !== undefined) ?? '',
-    ignored: [
-      ...csr.extensions.map((extension) => extension.oid).filter((type) => !readExtensions.includes(type)),
-      ...(askedUsage ?? []).filter((bit) => !template.keyUsage.includes(bit)),
-    ],
+    ignored,
   };
+}
+
+type Accept = Extract<Verdict, { verdict: 'accept' }>;
+
+/** Who the certificate names: each part from where the template takes it. */
+function namesFor(
+  template: CertificateTemplate,
+  csr: CertificationRequest,
+  verdicts: readonly Verdict[],
+  ignored: string[],
+):
+  | Decision
+  | Pick<Extract<Decision, { decision: 'approve' }>, 'subject' | 'subjectAltName' | 'securityIdentifier'> {
+  const accepts = verdicts.filter((verdict): verdict is Accept => verdict.verdict === 'accept');
+  // A part that cannot be read is an attempt or a fault, also where nobody would use it.
+  const asked = { subject: csr.subject, subjectAltName: subjectAltNameOf(csr) };
+  const known = directoryOf(accepts, asked);
+
+  // --- the subject
+  const { subjectFrom, subjectFixed, subjectAttributes } = template;
+  const source =
+    subjectFrom === 'request' ? asked.subject : subjectFrom === 'directory' ? known.subject : subjectFixed;
+  if (source === undefined && template.subject === 'required')
+    return refuse('identity_unvouched', 'no validator says what the subject is');
+  const attributes = (source?.rdns ?? []).map((rdn) =>
+    rdn.filter(({ oid: type }) => {
+      const given = subjectAttributes.includes(type);
+      if (!given) ignored.push(`subject ${type}`);
+      return given;
+    }),
+  );
+  // Built anew from its values: no octet of the request gets into a certificate unread.
+  const subject = buildName(attributes.filter((rdn) => rdn.length > 0));
+  if (
+    subjectFrom !== 'request' &&
+    asked.subject.rdns.length > 0 &&
+    nameToString(asked.subject) !== nameToString(subject)
+  )
+    ignored.push('subject');
+
+  // --- the subjectAltName
+  const { subjectAltNameFrom, subjectAltNameFixed } = template;
+  const subjectAltName =
+    subjectAltNameFrom === 'request'
+      ? asked.subjectAltName
+      : subjectAltNameFrom === 'directory'
+        ? (known.subjectAltName ?? [])
+        : subjectAltNameFixed;
+  if (
+    subjectAltNameFrom === 'directory' &&
+    known.subjectAltName === undefined &&
+    template.subjectAltName === 'required'
+  )
+    return refuse('identity_unvouched', 'no validator says what the subjectAltName is');
+  if (
+    asked.subjectAltName.length > 0 &&
+    generalNamesToString(asked.subjectAltName) !== generalNamesToString(subjectAltName)
+  )
+    ignored.push('subjectAltName');
+  // Windows maps these to an account (KB5014754): whoever may claim them may sign in as anybody.
+  const vouched = subjectAltNameFrom !== 'request' || accepts.some((accept) => accept.names === 'vouched');
+  if (!vouched && subjectAltName.some(namesAnAccount))
+    return refuse('san_mismatch', 'a user principal name or SID that no validator vouches for');
+
+  // --- the SID: what a validator says, or what stands in a URI that one has vouched for; never the request's extension
+  const sids = new Set([...known.securityIdentifiers, ...subjectAltName.flatMap(sidIn)]);
+  if (sids.size > 1) return refuse('identity_unvouched', `different SIDs: ${[...sids].join(', ')}`);
+  const [securityIdentifier] = sids;
+  if (template.securityIdentifier === 'never' || securityIdentifier === undefined) {
+    return template.securityIdentifier === 'required'
+      ? refuse('identity_unvouched', 'no validator says what the SID is')
+      : { subject, subjectAltName };
+  }
+  return { subject, subjectAltName, securityIdentifier };
+}
+
+/** What the validators together know; of each name, what the first of them says. */
+function directoryOf(
+  accepts: readonly Accept[],
+  asked: { readonly subject: Name; readonly subjectAltName: readonly GeneralName[] },
+): Omit<DirectoryEntry, 'securityIdentifier'> & { readonly securityIdentifiers: readonly string[] } {
+  const entries = accepts.flatMap(({ directory }): DirectoryEntry[] =>
+    directory === undefined ? [] : [directory === 'as-requested' ? asked : directory],
+  );
+  const subject = entries.find((entry) => entry.subject !== undefined)?.subject;
+  const subjectAltName = entries.find((entry) => entry.subjectAltName !== undefined)?.subjectAltName;
+  return {
+    ...(subject === undefined ? {} : { subject }),
+    ...(subjectAltName === undefined ? {} : { subjectAltName }),
+    securityIdentifiers: entries.flatMap((entry) => entry.securityIdentifier ?? []),
+  };
+}
+
+/** KB5014754: a SID as a URI, for CAs that cannot make the extension. */
+function sidIn(name: GeneralName): string[] {
+  if (name.type !== 'uniformResourceIdentifier') return [];
+  const [, sid] = /^tag:microsoft\.com,2022-09-14:sid:(.+)$/i.exec(name.value) ?? [];
+  return sid === undefined ? [] : [sid];
 }
 
 function namesAnAccount(name: GeneralName): boolean {

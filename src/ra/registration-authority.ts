@@ -1,7 +1,7 @@
 /** The registration authority: takes a request through seen-before, validators, decision, issue and notification. */
 import { createHash, randomBytes } from 'node:crypto';
 import { ApprovedRequest } from '../ca/approved-request.ts';
-import type { CertificateAuthority } from '../ca/index.ts';
+import { type CertificateAuthority, needsDirectory } from '../ca/index.ts';
 import {
   type Certificate,
   type CertificationRequest,
@@ -104,8 +104,7 @@ export class RegistrationAuthority {
     }
     // Step 2: ask the validators, all of them.
     const startMs = performance.now();
-    const verdicts: Verdict[] = [];
-    for (const validator of policy.validators) verdicts.push(await validator.validate(request));
+    const verdicts = await this.#askValidators(policy, request);
     const validatedMs = performance.now();
     // Step 3: decide.
     const decision = decide(this.#options.ca.template(policy.template), request.csr, verdicts);
@@ -145,6 +144,12 @@ export class RegistrationAuthority {
     return await this.#again(policy, other, request);
   }
 
+  async #askValidators(policy: EnrolmentPolicy, request: EnrolmentRequest): Promise<Verdict[]> {
+    const verdicts: Verdict[] = [];
+    for (const validator of policy.validators) verdicts.push(await validator.validate(request));
+    return verdicts;
+  }
+
   /**
    * Issues to one of our own services (the edge's web server certificate, the RA's own) on the word of an operator, who
    * stands in for the validators. Template and CA check the request as any other.
@@ -157,22 +162,22 @@ export class RegistrationAuthority {
     readonly csr: CertificationRequest;
     readonly operator: string;
   }): Promise<Certificate> {
-    const { ca, clock } = this.#options;
+    const { ca, clock, log } = this.#options;
     const decision = decide(ca.template(order.template), order.csr, [
-      { verdict: 'accept', names: 'vouched' },
+      { verdict: 'accept', names: 'vouched', directory: 'as-requested' },
     ]);
     if (decision.decision === 'postpone')
       throw new PkiError('internal', 'an operator’s word is always there');
     if (decision.decision === 'refuse') throw new PkiError(decision.code, decision.detail);
-    const { subject, subjectAltName } = decision;
+    const { decision: _, device: __, ignored, ...approved } = decision;
+    if (ignored.length > 0) log.info({ dropped: ignored }, 'dropped what the template does not give');
     const certificate = await ca.issue(
       ApprovedRequest.mint({
         requestID: freshRequestID(clock.now()),
         issuer: order.issuer,
         template: order.template,
         csr: order.csr,
-        subject,
-        subjectAltName,
+        ...approved,
         requester: order.operator,
         device: '',
       }),
@@ -209,11 +214,13 @@ export class RegistrationAuthority {
         return await this.refuse('enrolment_busy', `request ${seen.requestID} is being signed`, request);
       default: {
         // Accepted, but the process died before a certificate was on record. The validator said yes to this very
-        // request, so it is not asked again: its challenge may be spent.
-        const decision = decide(this.#options.ca.template(policy.template), request.csr, [
-          { verdict: 'accept', names: 'vouched', device: seen.device },
-        ]);
-        if (decision.decision !== 'approve') return await this.#declined(policy, decision, [], request);
+        // request, so it is not asked again: its challenge may be spent. Only what it knew of the device is on no record.
+        const template = this.#options.ca.template(policy.template);
+        const verdicts: Verdict[] = needsDirectory(template)
+          ? await this.#askValidators(policy, request)
+          : [{ verdict: 'accept', names: 'vouched', device: seen.device }];
+        const decision = decide(template, request.csr, verdicts);
+        if (decision.decision !== 'approve') return await this.#declined(policy, decision, verdicts, request);
         const { requestID, device } = seen;
         const certificate = await this.#issue(policy, { ...decision, device }, request, { requestID });
         if (certificate === undefined)
@@ -254,6 +261,9 @@ export class RegistrationAuthority {
           csr: request.csr,
           subject: approved.subject,
           subjectAltName: approved.subjectAltName,
+          ...(approved.securityIdentifier === undefined
+            ? {}
+            : { securityIdentifier: approved.securityIdentifier }),
           ...(approved.keyUsage === undefined ? {} : { keyUsage: approved.keyUsage }),
           ...(approved.extKeyUsage === undefined ? {} : { extKeyUsage: approved.extKeyUsage }),
           requester: serviceIdentity,

@@ -1,5 +1,5 @@
 /** What a validator is asked, and what it may say. */
-import type { Certificate, CertificationRequest } from '../codec/index.ts';
+import type { Certificate, CertificationRequest, GeneralName, Name } from '../codec/index.ts';
 import type { ErrorCode } from '../errors.ts';
 
 /** A device's wish for a certificate, as a door hands it to the RA. */
@@ -17,15 +17,30 @@ export interface EnrolmentRequest {
   readonly receivedAt: Date;
 }
 
+/** What a validator itself knows of who asks; a part that it does not know is absent. */
+export interface DirectoryEntry {
+  readonly subject?: Name;
+  readonly subjectAltName?: readonly GeneralName[];
+  /** SID of the account in Windows' directory: `S-1-5-21-…`. */
+  readonly securityIdentifier?: string;
+}
+
 /**
  * The answer of a validator. Only `accept` lets a request go on.
  *
  * `device` is what the validator knows the device by, if it says so. `names` is `vouched` if it has compared the request's
- * subjectAltName with what it knows, and `claimed` if the names are the client's own word. `detail` goes into the audit list and never onto
+ * subjectAltName with what it knows, and `claimed` if the names are the client's own word. `directory` is what templates
+ * take that build names “from the directory”: `as-requested` if the validator has compared subject and subjectAltName of
+ * the request with what it knows, without telling it; absent if it knows nothing. `detail` goes into the audit list and never onto
  * the wire: it may carry the validation service's own code verbatim, and no secret.
  */
 export type Verdict =
-  | { readonly verdict: 'accept'; readonly names: 'vouched' | 'claimed'; readonly device?: string }
+  | {
+      readonly verdict: 'accept';
+      readonly names: 'vouched' | 'claimed';
+      readonly directory?: DirectoryEntry | 'as-requested';
+      readonly device?: string;
+    }
   | { readonly verdict: 'refuse'; readonly code: ErrorCode; readonly detail: string }
   | { readonly verdict: 'unreachable'; readonly detail: string };
 

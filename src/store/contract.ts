@@ -255,6 +255,8 @@ export interface ChallengeRecord {
     /** As in `CertificateIntent.subjectAltName`. */
     readonly subjectAltName?: string;
     readonly extKeyUsage?: readonly string[];
+    /** SID of the account that the certificate is to be mapped to; the request says nothing of it. */
+    readonly securityIdentifier?: string;
   };
   /** Free text of the operator: the device it is for. */
   readonly device: string;

@@ -36,6 +36,7 @@ const log = pino(
     },
   }),
 );
+const accepted = { verdict: 'accept', names: 'vouched', directory: 'as-requested' };
 const opened: IntuneValidator[] = [];
 afterEach(async () => {
   for (const validator of opened.splice(0)) await validator.close();
@@ -191,10 +192,11 @@ test('MDM: validate, then notify; the MDM knows the certificate', async () => {
   const validator = validatorFor(mdm.publicUrl);
   assert.equal(validator.name, 'intune');
   assert.equal(validator.challengeUse, 'single');
-  assert.deepEqual(await validator.validate(request), { verdict: 'accept', names: 'vouched' });
+  assert.deepEqual(await validator.validate(request), accepted);
   assert.deepEqual(await validator.notifySuccess?.(request, certificates.issuing), {
     verdict: 'accept',
     names: 'vouched',
+    directory: 'as-requested',
   });
   const [record] = mdm.mdm.notifications(device.deviceId);
   assert.deepEqual(record?.notification, {
@@ -242,7 +244,7 @@ test('MDM: a restart takes its tokens; the validator asks for new ones', async (
   const again = await joinedDevice(second, 'restart');
   const verdict = await validator.validate(enrolmentFor(await requestFor(again.profile)));
   await second.close();
-  assert.deepEqual(verdict, { verdict: 'accept', names: 'vouched' });
+  assert.deepEqual(verdict, accepted);
 });
 
 test('MDM: a wrong secret, tenant or resource never accepts, and the log keeps no secret', async () => {
@@ -496,7 +498,7 @@ test('peer: 429, 503 and a reset pass; Retry-After is honoured', async () => {
       },
       async (peer, validator) => {
         const started = performance.now();
-        assert.deepEqual(await validator.validate(request), { verdict: 'accept', names: 'vouched' });
+        assert.deepEqual(await validator.validate(request), accepted);
         assert.equal(peer.actions().length, 2);
         if (passing !== 'drop') assert.ok(performance.now() - started >= 900);
         // One call, one activity id, also when it is repeated.

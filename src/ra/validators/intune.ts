@@ -155,7 +155,7 @@ class Unreachable extends Error {}
 async function verdictOf(post: () => Promise<HttpsResponse>, activityId: string): Promise<Verdict> {
   try {
     const code = resultCodeOf(await post());
-    if (code === 'Success') return { verdict: 'accept', names: 'vouched' };
+    if (code === 'Success') return { verdict: 'accept', names: 'vouched', directory: 'as-requested' };
     return {
       verdict: 'refuse',
       code: Object.hasOwn(errorCodes, code) ? (errorCodes[code] ?? 'validator_refused') : 'validator_refused',

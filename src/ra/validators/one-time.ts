@@ -1,10 +1,16 @@
 /** One-time challenges: made by an operator or an API, pinned to a request, good for one key. */
 import { createHmac, randomBytes } from 'node:crypto';
-import { extKeyUsageOf, generalNamesToString, nameToString, subjectAltNameOf } from '../../codec/index.ts';
+import {
+  type CertificationRequest,
+  extKeyUsageOf,
+  generalNamesToString,
+  nameToString,
+  subjectAltNameOf,
+} from '../../codec/index.ts';
 import { PkiError } from '../../errors.ts';
 import type { ChallengeRecord, RaStore } from '../../store/index.ts';
 import type { Clock } from '../../telemetry.ts';
-import type { EnrolmentRequest, Validator, Verdict } from '../validator.ts';
+import type { DirectoryEntry, EnrolmentRequest, Validator, Verdict } from '../validator.ts';
 
 /** What a one-time challenge is made for; an absent pin is free within the template. */
 export interface ChallengeOrder {
@@ -97,6 +103,7 @@ export class OneTimeChallenges {
     return {
       verdict: 'accept',
       names: subjectAltName === undefined ? 'claimed' : 'vouched',
+      ...directoryEntryOf(csr, record.pinned),
       ...(record.device === '' ? {} : { device: record.device }),
     };
   }
@@ -108,6 +115,19 @@ export class OneTimeChallenges {
       .update(challenge)
       .digest('hex');
   }
+}
+
+/** What an operator wrote down for the challenge is what is known of who uses it. */
+function directoryEntryOf(
+  csr: CertificationRequest,
+  { subject, subjectAltName, securityIdentifier }: ChallengeRecord['pinned'],
+): { readonly directory?: DirectoryEntry } {
+  const directory: DirectoryEntry = {
+    ...(subject === undefined ? {} : { subject: csr.subject }),
+    ...(subjectAltName === undefined ? {} : { subjectAltName: subjectAltNameOf(csr) }),
+    ...(securityIdentifier === undefined ? {} : { securityIdentifier }),
+  };
+  return Object.keys(directory).length === 0 ? {} : { directory };
 }
 
 function refuse(code: Extract<Verdict, { verdict: 'refuse' }>['code'], detail: string): Verdict {
