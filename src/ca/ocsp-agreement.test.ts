@@ -5,13 +5,15 @@ import {
   certificates,
   FixtureClock,
   inDays,
+  issuer,
   newEcKey,
   openTestAuthorities,
   requestOf,
   type TestAuthorities,
 } from '../../test/support/authorities-fixture.ts';
 import { buildOcspError, type Crl, parseCertificationRequest, parseCrl } from '../codec/index.ts';
-import type { RevocationReason } from '../store/index.ts';
+import type { CrlKind, RevocationReason } from '../store/index.ts';
+import type { Issuer } from './certificate-authority.ts';
 import { compareCrlsWithOcsp, type OcspDisagreement } from './ocsp-agreement.ts';
 import { type NeverIssuedStatus, OcspResponder } from './ocsp-responder.ts';
 
@@ -37,9 +39,9 @@ afterEach(async () => {
 });
 
 /** A CA with certificates of every status, its responder, and the comparison of both ways to ask. */
-async function open(never: NeverIssuedStatus) {
+async function open(never: NeverIssuedStatus, changes: Partial<Issuer> = {}) {
   const clock = new FixtureClock();
-  const authorities = await openTestAuthorities({ clock });
+  const authorities = await openTestAuthorities({ clock, issuer: { ...issuer, ...changes } });
   opened = authorities;
   const { ra, ca, store } = authorities;
   const enrol = async (template: string, key?: typeof signerKey) =>
@@ -67,10 +69,20 @@ async function open(never: NeverIssuedStatus) {
     ...neverIssued,
   ];
   const currentCrl = async () => parseCrl((await ca.publishCrl('issuing')).crl);
-  const compare = async (crl: Crl): Promise<OcspDisagreement[]> =>
+  const release = async (serialNumber: string) =>
+    await ca.release({ issuer: 'issuing', serialNumber, actor: 'test', text: '' });
+  /** Every part of the CRL, in this kind. */
+  const parts = async (kind: CrlKind) => {
+    const latest = (await ca.publishCrls('issuing')).map((state) => state.partition);
+    const records = await Promise.all(
+      [...new Set(latest)].map((partition) => ca.latestCrl('issuing', partition, kind)),
+    );
+    return records.flatMap((record) => (record === undefined ? [] : [parseCrl(record.crl)]));
+  };
+  const compare = async (...crls: readonly Crl[]): Promise<OcspDisagreement[]> =>
     await compareCrlsWithOcsp({
       issuer: certificates.issuing,
-      crls: [crl],
+      crls,
       serialNumbers: await serialNumbers(),
       ask: async (request) => (await responder.respond(request)).response,
       at: clock.now(),
@@ -92,6 +104,7 @@ async function open(never: NeverIssuedStatus) {
         publicKeyHash: '00'.repeat(32),
         notBefore: inDays(-1),
         notAfter: inDays(30),
+        crlPartition: 0,
         tbsCertificate: Uint8Array.of(1),
         reservedAt: clock.now(),
       });
@@ -100,7 +113,7 @@ async function open(never: NeverIssuedStatus) {
     }
     return issued;
   };
-  return { issue, revoke, currentCrl, compare, fill, serialNumbers, clock, responder };
+  return { issue, revoke, release, parts, currentCrl, compare, fill, serialNumbers, clock, responder };
 }
 
 describe('CRL and OCSP', () => {
@@ -116,6 +129,30 @@ describe('CRL and OCSP', () => {
       assert.deepEqual(await compare(crl), []);
     });
   }
+  test('agree over hold and release, with CRLs in parts and deltas', async () => {
+    const { issue, revoke, release, parts, compare, clock } = await open('unknown', {
+      crlPartitions: 3,
+      deltaCrlPeriodMs: 24 * 3_600_000,
+    });
+    const issued: string[] = [];
+    for (let count = 0; count < 12; count += 1) issued.push(await issue());
+    const [first = '', second = '', third = '', ...others] = issued;
+    for (const serialNumber of [first, second, ...others.slice(0, 5)])
+      await revoke(serialNumber, 'certificateHold');
+    const full = await parts('full');
+    assert.ok(full.length >= 3);
+    assert.deepEqual(await compare(...full, ...(await parts('delta'))), []);
+    clock.offsetMs += 60_000;
+    assert.equal(await release(first), 'released');
+    await revoke(second, 'keyCompromise');
+    await revoke(third, 'superseded');
+    const changes = [first, second, third].toSorted();
+    const ahead = await compare(...full);
+    assert.deepEqual(ahead.map((one) => one.serialNumber).toSorted(), changes);
+    const deltas = await parts('delta');
+    assert.ok(deltas.some((crl) => crl.revoked.some((entry) => entry.reason === 'removeFromCRL')));
+    assert.deepEqual(await compare(...full, ...deltas), []);
+  });
   test('OCSP is ahead until the next CRL, and by nothing but the new revocation', async () => {
     const { fill, issue, revoke, compare, currentCrl, clock } = await open('unknown');
     await fill();

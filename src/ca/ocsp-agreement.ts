@@ -22,7 +22,7 @@ export interface OcspDisagreement {
 /** What is compared. */
 export interface OcspComparison {
   readonly issuer: Certificate;
-  /** Full CRLs of the issuer; together, its parts. */
+  /** Full CRLs of the issuer, which are its parts together; behind them the deltas to them, if there are any. */
   readonly crls: readonly Crl[];
   /** Serial numbers of certificates that have not ended (a CRL drops those), and of any that were never issued. */
   readonly serialNumbers: Iterable<string> | AsyncIterable<string>;
@@ -42,7 +42,11 @@ export interface OcspComparison {
  */
 export async function compareCrlsWithOcsp(comparison: OcspComparison): Promise<OcspDisagreement[]> {
   const listed = new Map<string, RevokedCertificate>();
-  for (const crl of comparison.crls) for (const entry of crl.revoked) listed.set(entry.serialNumber, entry);
+  for (const entry of comparison.crls.flatMap((crl) => crl.revoked)) {
+    // RFC 5280 §5.2.4: a delta says of a certificate that it is on hold no longer.
+    if (entry.reason === 'removeFromCRL') listed.delete(entry.serialNumber);
+    else listed.set(entry.serialNumber, entry);
+  }
   const disagreements: OcspDisagreement[] = [];
   const compare = async (serialNumber: string): Promise<void> => {
     const entry = listed.get(serialNumber);

@@ -151,6 +151,7 @@ async function reserveIntent({ store, clock }: TestAuthorities, serialNumber: st
     publicKeyHash: '00'.repeat(32),
     notBefore: inDays(-1),
     notAfter: inDays(30),
+    crlPartition: 0,
     tbsCertificate: Uint8Array.of(1),
     reservedAt: clock.now(),
   });
