@@ -254,6 +254,7 @@ export class OfflineRoot {
   readonly #lock: { release(): void };
   readonly #clock: Clock;
   #state: State;
+  #closed = false;
 
   /** For `createRootFolder` and `openRootFolder`. */
   constructor(folder: string, lock: { release(): void }, clock: Clock, state: State) {
@@ -584,8 +585,10 @@ export class OfflineRoot {
     return { root, newWithOld, oldWithNew };
   }
 
-  /** Lets the next command in. */
+  /** Lets the next command in; a second time it does nothing. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#lock.release();
   }
 
