@@ -9,6 +9,7 @@ import { parse, stringify } from 'yaml';
 import { buildPem } from '../src/codec/index.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgateJson } from './command.ts';
+import { proveOcsp } from './interop-ocsp.ts';
 import { interopRadius } from './interop-radius.ts';
 import { startTenant } from './processes.ts';
 import { openTenant, type Tenant } from './tenant.ts';
@@ -231,6 +232,14 @@ async function run(folder: string): Promise<0 | 1> {
       const certificates = text.split('\n').filter((line) => line.startsWith('subject')).length;
       demand(certificates === 4, `${certificates} certificates`);
       return `${certificates} certificates`;
+    });
+    const victim = made.at(-1);
+    if (victim === undefined) throw new Error('no client has a certificate');
+    await proveOcsp(checks, {
+      tenant,
+      folder,
+      victimFile: victim.file,
+      openssl: (...args) => openssl(thirdParty, ...args),
     });
     return checks.conclude();
   } finally {

@@ -216,6 +216,23 @@ describe('parseConfig refuses', () => {
       serverWith((config) => Object.assign(config.issuers[0] ?? {}, { crlUrls: [] })),
       /^server\.issuers\.0\.crlUrls: /,
     ],
+    [
+      'OCSP URLs without a responder',
+      serverWith((config) => Object.assign(config.issuers[0] ?? {}, { ocspUrls: ['http://pki.test/ocsp'] })),
+      /^server\.issuers\.0\.ocspUrls: .*add ocsp/,
+    ],
+    [
+      'an OCSP passphrase that stands there itself',
+      serverWith((config) => Object.assign(config, { ocsp: { passphrase: 'hunter2' } })),
+      /^server\.ocsp\.passphrase: a reference/,
+    ],
+    [
+      'a third word for what was never issued',
+      serverWith((config) =>
+        Object.assign(config, { ocsp: { passphrase: 'env:OCSP', neverIssued: 'good' } }),
+      ),
+      /^server\.ocsp\.neverIssued: /,
+    ],
     ...[0, 65, 1.5, '2'].map(
       (workers) =>
         [
@@ -304,6 +321,22 @@ describe('parseConfig', () => {
       assert.equal(serverOf(config).issuers[0]?.crlPeriod, ms);
     });
   }
+
+  test('OCSP: answers count for an hour, and say unknown of what was never issued', () => {
+    const config = parseConfig(
+      serverWith((changed) => {
+        Object.assign(changed, { ocsp: { passphrase: 'file:ocsp.passphrase' } });
+        Object.assign(changed.issuers[0] ?? {}, { ocspUrls: ['http://pki.test/ocsp'] });
+      }),
+      folder,
+    );
+    assert.deepEqual(serverOf(config).ocsp, {
+      passphrase: `file:${folder}/ocsp.passphrase`,
+      neverIssued: 'unknown',
+      responseLifetime: 3_600_000,
+    });
+    assert.deepEqual(serverOf(config).issuers[0]?.ocspUrls, ['http://pki.test/ocsp']);
+  });
 
   const addresses: readonly (readonly [text: string, host: string, port: number])[] = [
     ['0.0.0.0:80', '0.0.0.0', 80],
@@ -399,7 +432,15 @@ describe('configReference', () => {
       workers: 1,
       threads: 2,
       serviceIdentity: 'x',
-      issuers: [{ ...server().issuers[0], crlPeriod: '7d', crlOverlap: '12h' }],
+      issuers: [
+        {
+          ...server().issuers[0],
+          crlPeriod: '7d',
+          crlOverlap: '12h',
+          ocspUrls: ['http://pki.test/ocsp'],
+        },
+      ],
+      ocsp: { passphrase: 'env:O', neverIssued: 'revoked', responseLifetime: '1h' },
       published: [{ name: 'root', certificate: 'r.pem', crl: 'r.crl' }],
       endpoints: [
         {
