@@ -39,36 +39,141 @@ const listen = z
     return { host: text.slice(0, colon).replace(/^\[(.*)\]$/, '$1'), port: Number(text.slice(colon + 1)) };
   });
 
-const key = z
+const fileKey = z
   .strictObject({
     file: file.describe('Encrypted PKCS #8 file, mode 0600.'),
     passphrase: secret,
   })
-  .describe('A private key.');
+  .describe('A private key in a file.');
+
+const tokenKey = z
+  .strictObject({
+    module: file.describe('The PKCS #11 library of the token’s maker.'),
+    token: z.string().min(1).optional().describe('Label of the token.'),
+    serial: z.string().min(1).optional().describe('Serial number of the token, if several have the label.'),
+    label: z.string().min(1).optional().describe('Label of the private key (CKA_LABEL).'),
+    id: z
+      .string()
+      .regex(/^([0-9a-f]{2})+$/, 'an even number of hexadecimal digits, in lower case')
+      .optional()
+      .describe('Identifier of the private key (CKA_ID), hexadecimal.'),
+    pin: secret.describe('User PIN: `file:PATH` (mode 0600) or `env:NAME`.'),
+  })
+  .refine(({ token, serial }) => (token ?? serial) !== undefined, { message: 'token, serial, or both' })
+  .refine(({ label, id }) => (label ?? id) !== undefined, { message: 'label, id, or both' })
+  .describe('In a PKCS #11 token: a hardware security module.');
+
+const entraId = z.string().min(1);
+const vaultKey = z
+  .strictObject({
+    vault: z.url({ protocol: /^https$/ }).describe('Address of the vault: https://NAME.vault.azure.net.'),
+    name: z
+      .string()
+      .regex(/^[0-9A-Za-z-]{1,127}$/, 'letters, digits and hyphens')
+      .describe('Name of the key.'),
+    version: z
+      .string()
+      .regex(/^[0-9a-f]{32}$/, '32 hexadecimal digits')
+      .describe('Its version, which is pinned: a rotated key no longer fits its certificate.'),
+    credential: z
+      .strictObject({
+        managedIdentity: z.strictObject({ clientId: entraId.optional() }).optional(),
+        workloadIdentity: z
+          .strictObject({ tenant: entraId.optional(), clientId: entraId.optional() })
+          .optional(),
+        clientCertificate: z
+          .strictObject({
+            tenant: entraId,
+            clientId: entraId,
+            certificate: file.describe('PEM: the certificate and its clear key.'),
+          })
+          .optional(),
+        clientSecret: z.strictObject({ tenant: entraId, clientId: entraId, secret }).optional(),
+      })
+      .refine((choice) => Object.values(choice).filter((value) => value !== undefined).length === 1, {
+        message: 'exactly one of managedIdentity, workloadIdentity, clientCertificate, clientSecret',
+      })
+      .describe('Who asks the vault.'),
+    authority: z
+      .url({ protocol: /^https$/ })
+      .optional()
+      .describe('Token authority of a national cloud; Microsoft’s public cloud if absent.'),
+    extraCa: file.optional().describe('PEM of further CAs to trust for these calls.'),
+  })
+  .describe('In Azure Key Vault or Managed HSM.');
+
+const key = z
+  .strictObject({
+    ...fileKey.partial().shape,
+    pkcs11: tokenKey.optional(),
+    keyVault: vaultKey.optional(),
+  })
+  .transform((choice, context) => {
+    const { file: path, passphrase, pkcs11, keyVault } = choice;
+    const places = [path ?? passphrase, pkcs11, keyVault].filter((place) => place !== undefined);
+    if (places.length === 1) {
+      if (pkcs11 !== undefined) return { pkcs11 };
+      if (keyVault !== undefined) return { keyVault };
+      if (path !== undefined && passphrase !== undefined) return { file: path, passphrase };
+    }
+    context.addIssue({ code: 'custom', message: 'exactly one of file with passphrase, pkcs11, keyVault' });
+    return z.NEVER;
+  })
+  .describe('A private key: `file` with `passphrase`, or `pkcs11`, or `keyVault`.');
 
 const identity = z.strictObject({
   certificate: file.describe('PEM certificate, followed by its issuers.'),
   key,
 });
 
-const issuer = z.strictObject({
-  name: name.describe('Names the CA in endpoints, URLs and views.'),
-  certificate: file.describe('PEM: the issuing CA’s certificate, then its issuers up to the root.'),
-  key,
-  crlUrls: urls.describe('Where relying parties find this CA’s CRL; goes into every certificate.'),
-  caIssuersUrls: urls.describe(
-    'Where relying parties find this CA’s certificate; goes into every certificate.',
-  ),
-  ocspUrls: urls
-    .optional()
-    .describe('Where relying parties ask about certificates of this CA; goes into every certificate.'),
-  crlPeriod: durationMs
-    .default(7 * 86_400_000)
-    .describe('How long a CRL is the current one. AD CS: one week.'),
-  crlOverlap: durationMs
-    .default(43_200_000)
-    .describe('How long before its end a CRL is followed by the next. AD CS: 12 hours.'),
-});
+const issuer = z
+  .strictObject({
+    name: name.describe('Names the CA in endpoints, URLs and views.'),
+    certificate: file.describe('PEM: the issuing CA’s certificate, then its issuers up to the root.'),
+    key,
+    crlUrls: urls.describe('Where relying parties find this CA’s CRL; goes into every certificate.'),
+    caIssuersUrls: urls.describe(
+      'Where relying parties find this CA’s certificate; goes into every certificate.',
+    ),
+    ocspUrls: urls
+      .optional()
+      .describe('Where relying parties ask about certificates of this CA; goes into every certificate.'),
+    crlPeriod: durationMs
+      .default(7 * 86_400_000)
+      .describe('How long a CRL is the current one. AD CS: one week.'),
+    crlOverlap: durationMs
+      .default(43_200_000)
+      .describe('How long before its end a CRL is followed by the next. AD CS: 12 hours.'),
+    deltaCrlPeriod: durationMs
+      .optional()
+      .describe('How long a delta CRL is the current one (AD CS: one day); there are none if absent.'),
+    crlAtRevocation: z
+      .enum(['full', 'delta', 'scheduled'])
+      .optional()
+      .describe(
+        'What a revocation brings at once: a full CRL, a delta, or nothing before its time. If absent, a delta where there are deltas, else a full CRL.',
+      ),
+    crlPartitions: z
+      .int()
+      .min(1)
+      .max(1000)
+      .default(1)
+      .describe(
+        'Over how many CRLs the revocations of new certificates are spread. Each certificate names its own for life, so all that ever were are kept up.',
+      ),
+  })
+  .superRefine((config, context) => {
+    const report = (key: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [key], message });
+    const { deltaCrlPeriod, crlAtRevocation, crlPartitions, crlUrls } = config;
+    if (crlAtRevocation === 'delta' && deltaCrlPeriod === undefined)
+      report('crlAtRevocation', 'delta CRLs need a deltaCrlPeriod');
+    if (deltaCrlPeriod !== undefined && deltaCrlPeriod >= config.crlPeriod)
+      report('deltaCrlPeriod', 'shorter than crlPeriod');
+    // Partition and kind stand before it: ca.3.delta.crl.
+    if ((deltaCrlPeriod !== undefined || crlPartitions > 1) && !crlUrls.every((url) => url.endsWith('.crl')))
+      report('crlUrls', 'must end in .crl where there are deltas or partitions');
+  });
 
 const ocsp = z
   .strictObject({
@@ -148,6 +253,108 @@ const endpoint = z.strictObject({
     ),
 });
 
+const blobPrefix = z
+  .string()
+  .regex(/^([A-Za-z0-9._-]+\/)*$/, 'empty, or a path that ends in a slash: pki/')
+  .default('')
+  .describe('Before each name: empty, or a path that ends in a slash.');
+
+const azureBlob = z
+  .strictObject({
+    connectionString: secret.optional().describe('Reference to the storage account’s connection string.'),
+    sasUrl: secret
+      .optional()
+      .describe('Reference to the container’s URL with a shared access signature (read, create, write).'),
+    entra: z
+      .strictObject({
+        account: z.url({ protocol: /^https$/ }).describe('`https://NAME.blob.core.windows.net`'),
+        tenant: z.string().min(1).describe('Tenant id or domain.'),
+        appId: z.string().min(1).describe('Client id; its role is Storage Blob Data Contributor.'),
+        secret,
+        authority: z
+          .url({ protocol: /^https$/ })
+          .optional()
+          .describe('Token authority; Microsoft’s public cloud if absent.'),
+      })
+      .optional()
+      .describe('A client of Entra ID with a secret.'),
+    container: z
+      .string()
+      .regex(/^(\$web|\$root|[a-z0-9](-?[a-z0-9]){2,62})$/, 'a container’s name')
+      .optional()
+      .describe('Name of the container; it stands in `sasUrl` already.'),
+    prefix: blobPrefix,
+  })
+  .superRefine(({ connectionString, sasUrl, entra, container }, context) => {
+    const ways = [connectionString, sasUrl, entra].filter((way) => way !== undefined).length;
+    if (ways !== 1)
+      context.addIssue({ code: 'custom', message: 'exactly one of connectionString, sasUrl, entra' });
+    else if ((sasUrl === undefined) !== (container !== undefined))
+      context.addIssue({
+        code: 'custom',
+        message: 'a container beside connectionString or entra, none beside sasUrl',
+      });
+  })
+  .describe('A container of Azure Blob Storage. It must exist.');
+
+const s3 = z
+  .strictObject({
+    bucket: z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'a bucket’s name'),
+    region: z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'a region’s name'),
+    endpoint: z
+      .url({ protocol: /^https?$/ })
+      .optional()
+      .describe('Base URL of the service; Amazon’s own for the region if absent.'),
+    addressing: z
+      .enum(['host', 'path'])
+      .default('host')
+      .describe(
+        'Where the bucket stands: before the host’s name, or in the path (most services but Amazon’s).',
+      ),
+    prefix: blobPrefix,
+    accessKeyId: z.string().min(1),
+    secretAccessKey: secret,
+  })
+  .describe('A bucket of S3 or of what speaks its protocol. It must exist.');
+
+const publish = z
+  .strictObject({
+    targets: z
+      .array(
+        z
+          .strictObject({
+            name: name.describe('Names the target in logs and views.'),
+            folder: file.optional().describe('A folder that a web server of yours serves.'),
+            azureBlob: azureBlob.optional(),
+            s3: s3.optional(),
+          })
+          .refine(
+            ({ folder, azureBlob, s3 }) =>
+              [folder, azureBlob, s3].filter((kind) => kind !== undefined).length === 1,
+            {
+              message: 'exactly one of folder, azureBlob, s3',
+            },
+          ),
+      )
+      .min(1)
+      .refine((targets) => new Set(targets.map((target) => target.name)).size === targets.length, {
+        message: 'two targets have the same name',
+      })
+      .describe('Where CRLs and CA certificates go, besides the server’s own pages.'),
+    alarmAfter: durationMs
+      .default(3_600_000)
+      .describe(
+        'How long a target may be behind before the log has an alarm; half of what is left of its CRL, if that is less.',
+      ),
+    urlCheck: z
+      .enum(['refuse', 'warn', 'off'])
+      .default('warn')
+      .describe(
+        'What the start does about a URL of `crlUrls` or `caIssuersUrls` that does not serve what was published.',
+      ),
+  })
+  .describe('Shows CRLs and CA certificates elsewhere.');
+
 const server = z
   .strictObject({
     listen: listen.describe('Loopback or a private address; devices come by the edge.'),
@@ -174,6 +381,7 @@ const server = z
     issuers: z.array(issuer).min(1),
     ocsp: ocsp.optional(),
     published: z.array(published).default([]).describe('CAs that are only shown: the offline root.'),
+    publish: publish.optional(),
     ra: z.strictObject({
       signing: identity.describe('Signs the answers (AD CS: Exchange Enrollment Agent). RSA.'),
       encryption: identity.describe('Opens the requests (AD CS: CEP Encryption). RSA.'),
@@ -240,11 +448,11 @@ const allow = z
 const edge = z
   .strictObject({
     http: listen.optional().describe('Plain HTTP for devices and relying parties (SCEP, CRLs).'),
-    https: z.strictObject({ listen, certificate: file, key }).optional().describe('HTTPS for devices.'),
+    https: z.strictObject({ listen, certificate: file, key: fileKey }).optional().describe('HTTPS for devices.'),
     tunnel: z.strictObject({
       listen: listen.describe('Where connectors dial in.'),
       certificate: file,
-      key,
+      key: fileKey,
       connectorCa: file.describe('PEM of the CA whose connector certificates are taken.'),
       connectors: z
         .array(z.string().min(1))
@@ -263,7 +471,7 @@ const connector = z
       ca: file.describe('PEM of the CA that the edge’s certificate must come from.'),
     }),
     certificate: file,
-    key,
+    key: fileKey,
     target: z.url({ protocol: /^http$/ }).describe('The SCEP server: loopback or a private address.'),
     allow,
   })
@@ -274,7 +482,7 @@ const mdm = z
     listen,
     publicUrl: z.url({ protocol: /^https?$/ }).optional(),
     certificate: file.optional().describe('PEM chain for HTTPS.'),
-    key: key.optional(),
+    key: fileKey.optional(),
     databaseFile: file,
     tenant: z.string().min(1),
     applications: z.array(z.strictObject({ appId: z.string().min(1), secret })).min(1),
@@ -389,6 +597,7 @@ function distance(a: string, b: string): number {
 /** Keys whose values are paths; references to secrets in files are resolved too. */
 const pathKeys = new Set([
   'file',
+  'module',
   'certificate',
   'crl',
   'dataFolder',
@@ -396,6 +605,7 @@ const pathKeys = new Set([
   'connectorCa',
   'ca',
   'databaseFile',
+  'folder',
 ]);
 
 function absolutePaths<T>(value: T, folder: string): T {

@@ -5,6 +5,7 @@ import { buildPem, parseCertificationRequest, parsePem, revocationReasons } from
 import { PkiError } from '../errors.ts';
 import type { CertificateRecord, RevocationReason } from '../store/index.ts';
 import { addCeremony } from './ca-ceremony.ts';
+import { addCaPublish } from './ca-publish.ts';
 import { configOption, withAuthorities } from './context.ts';
 import { type ListingOptions, positiveInteger, printFacts, printRows } from './output.ts';
 
@@ -28,6 +29,7 @@ const columns = {
 export function addCa(program: Command): void {
   const ca = program.command('ca').description('issued certificates, revocation, CRLs');
   addCeremony(ca);
+  addCaPublish(ca);
   ca.command('list')
     .description('certificates, newest first')
     .option(...configOption)

@@ -64,7 +64,7 @@ describe('checkUrls', () => {
   for (const [name, path, object, verdict, text] of rows) {
     test(`${name}: ${verdict}`, async () => {
       const [finding] = await checkUrls([{ url: `${base}${path}`, object }], new Date());
-      assert.equal(finding?.verdict, verdict, finding?.text);
+      assert.equal(finding?.verdict, verdict, String(finding?.text));
       assert.match(finding.text ?? '', text);
       assert.equal(finding.object, object.name);
     });

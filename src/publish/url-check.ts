@@ -27,13 +27,17 @@ export interface UrlFinding {
 /** As long as relying parties wait, or longer. */
 const TIMEOUT_MS = 15_000;
 
-/** Fetches every URL as a relying party does, and compares. Never throws: what fails is `wrong`. */
-export async function checkUrls(urls: readonly PublishedUrl[], now: Date): Promise<UrlFinding[]> {
+/** Fetches every URL as a relying party does, and compares. Never throws: what fails, or is ended by `signal`, is `wrong`. */
+export async function checkUrls(
+  urls: readonly PublishedUrl[],
+  now: Date,
+  signal: AbortSignal = AbortSignal.timeout(TIMEOUT_MS),
+): Promise<UrlFinding[]> {
   return await Promise.all(
     urls.map(async ({ url, object }) => ({
       url,
       object: object.name,
-      ...(await findingOf(url, object, now)),
+      ...(await findingOf(url, object, now, signal)),
     })),
   );
 }
@@ -42,9 +46,10 @@ async function findingOf(
   url: string,
   object: PublishedObject,
   now: Date,
+  ending: AbortSignal,
 ): Promise<Pick<UrlFinding, 'verdict' | 'text'>> {
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const response = await fetch(url, { signal: AbortSignal.any([ending, AbortSignal.timeout(TIMEOUT_MS)]) });
     if (!response.ok) {
       await response.body?.cancel();
       return { verdict: 'wrong', text: `answers HTTP ${response.status}` };
