@@ -137,7 +137,7 @@ async function identityOf(owner: Device): Promise<Identity> {
 
 /** What stands in the CA's database, beside the running server. */
 async function inStore<T>(read: (store: PkiStore) => Promise<T>): Promise<T> {
-  const store = openPkiStore(join(folder, 'server', 'data', 'pki.sqlite'));
+  const store = await openPkiStore({ sqlite: join(folder, 'server', 'data', 'pki.sqlite') });
   try {
     return await read(store);
   } finally {

@@ -5,7 +5,7 @@
 
 import { once } from 'node:events';
 import { writeSync } from 'node:fs';
-import type { PkiStore } from '../src/store/index.ts';
+import type { PkiDatabase, PkiStore } from '../src/store/index.ts';
 import {
   auditOf,
   challengeOf,
@@ -39,7 +39,7 @@ export interface Spoils {
 const { elsewhere, job } = JSON.parse(process.argv[2] ?? '') as { elsewhere: Elsewhere; job: ChildTask };
 const module = (await import(elsewhere.module)) as Record<
   string,
-  (argument: string) => PkiStore | Promise<PkiStore>
+  (argument: PkiDatabase) => Promise<PkiStore>
 >;
 const store = await module[elsewhere.open]?.(elsewhere.argument);
 if (store === undefined) throw new Error(`${elsewhere.module} has no ${elsewhere.open}`);
@@ -110,10 +110,12 @@ async function write(store: PkiStore, name: string): Promise<never> {
     const crlNumber = await store.reserveCrlNumber(name);
     await store.recordCrl({
       issuer: name,
+      partition: 0,
+      kind: 'full',
       crlNumber,
       thisUpdate: instant(4),
       nextUpdate: instant(5),
-      revocationCount: round,
+      change: round,
       crl: Buffer.from(own),
     });
     print(`crl ${crlNumber}`);

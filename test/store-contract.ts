@@ -17,11 +17,12 @@ import type {
   CertificateFilter,
   CertificateRecord,
   CertificateStatus,
+  CrlEntry,
   PkiStore,
   RevocationReason,
-  RevokedEntry,
 } from '../src/store/index.ts';
 import type { ChildTask, Spoils } from './store-contract-child.ts';
+import { entriesOf, revocationContract } from './store-contract-revocation.ts';
 import {
   auditOf,
   certificateBytes,
@@ -64,9 +65,9 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         assert.equal(await store.certificateBySerial('issuing', '01'), undefined);
         assert.equal(await store.certificateByRequest('request'), undefined);
         assert.deepEqual(await store.certificates({ limit: 10 }), []);
-        assert.deepEqual(await store.revokedEntries('issuing', instant(0)), []);
-        assert.equal(await store.revocationCount('issuing'), 0);
-        assert.equal(await store.latestCrl('issuing'), undefined);
+        assert.deepEqual(await entriesOf(store, 'issuing', instant(0)), []);
+        assert.equal(await store.latestChange('issuing', 0), 0);
+        assert.equal(await store.latestCrl('issuing', 0, 'full'), undefined);
         assert.equal(await store.enrolment('intune', 'replay'), undefined);
         assert.equal(await store.challenge('hash'), undefined);
         assert.deepEqual(await store.auditEntries({ limit: 10 }), []);
@@ -95,11 +96,12 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         assert.equal(await store.reserveSerial(intent), 'reserved');
         const { tbsCertificate, ...given } = intent;
         assert.deepEqual(await store.certificateBySerial('issuing', intent.serialNumber), {
+          id: 1,
           ...given,
           status: 'intent',
         });
-        assert.deepEqual(await store.certificateByRequest('r'), { ...given, status: 'intent' });
-        assert.deepEqual(await store.revokedEntries('issuing', instant(0)), []);
+        assert.deepEqual(await store.certificateByRequest('r'), { id: 1, ...given, status: 'intent' });
+        assert.deepEqual(await entriesOf(store, 'issuing', instant(0)), []);
       });
 
       it('gives a serial away once, and writes nothing the second time', async (store) => {
@@ -245,6 +247,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         await store.recordCertificate(issued);
         const { tbsCertificate, ...given } = intent;
         const want: CertificateRecord = {
+          id: 1,
           ...given,
           status: 'issued',
           certificate: new Uint8Array(issued.certificate),
@@ -306,13 +309,14 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           [revokedAt, revocationReason, certificate],
           [instant(3), 'cessationOfOperation', undefined],
         );
-        assert.deepEqual(await store.revokedEntries('issuing', instant(3)), [
-          { serialNumber: '01', revokedAt: instant(3), reason: 'cessationOfOperation' },
-          { serialNumber: '02', revokedAt: instant(3), reason: 'cessationOfOperation' },
+        assert.deepEqual(await entriesOf(store, 'issuing', instant(3)), [
+          { serialNumber: '01', at: instant(3), reason: 'cessationOfOperation' },
+          { serialNumber: '02', at: instant(3), reason: 'cessationOfOperation' },
         ]);
-        assert.equal(await store.revocationCount('issuing'), 2);
+        const change = await store.latestChange('issuing', 0);
+        assert.ok(change > 0);
         assert.deepEqual(await store.abandonIntents({ ...rule, at: instant(4) }), []);
-        assert.equal(await store.revocationCount('issuing'), 2);
+        assert.equal(await store.latestChange('issuing', 0), change);
         assert.deepEqual((await store.certificateBySerial('issuing', '01'))?.revokedAt, instant(3));
       });
     });
@@ -337,11 +341,11 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
             await certificateIn(store, status, { requestID: 'r', serialNumber: '01' });
           const was = await store.certificateBySerial('issuing', '01');
           const earlier = (await store.auditEntries({ limit: 10 })).length;
-          const count = await store.revocationCount('issuing');
+          const count = await store.latestChange('issuing', 0);
           assert.equal(await store.revoke(revocation), want);
           assert.deepEqual(await store.certificateBySerial('issuing', '01'), was);
           assert.equal((await store.auditEntries({ limit: 10 })).length, earlier);
-          assert.equal(await store.revocationCount('issuing'), count);
+          assert.equal(await store.latestChange('issuing', 0), count);
         });
       }
 
@@ -362,7 +366,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           (await store.auditEntries({ limit: 1 }))[0] ?? assert.fail('it is audited');
         assert.deepEqual(audit, revocation.audit);
         assert.deepEqual(
-          [await store.revocationCount('issuing'), await store.revocationCount('other')],
+          [await store.latestChange('issuing', 0), await store.latestChange('other', 0)],
           [1, 0],
         );
       });
@@ -387,7 +391,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           }),
         );
         assert.deepEqual(
-          (await store.revokedEntries('issuing', instant(5))).map((entry) => entry.reason),
+          (await entriesOf(store, 'issuing', instant(5))).map((entry) => entry.reason),
           reasons,
         );
       });
@@ -396,12 +400,12 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         await certificateIn(store, 'issued', { requestID: 'r', serialNumber: '01' });
         const outcomes = await Promise.all(Array.from({ length: 20 }, () => store.revoke(revocation)));
         assert.deepEqual(tally(outcomes), { revoked: 1, already: 19 });
-        assert.equal(await store.revocationCount('issuing'), 1);
+        assert.equal(await store.latestChange('issuing', 0), 1);
         assert.equal((await store.auditEntries({ event: 'certificate.revoked', limit: 50 })).length, 1);
       });
     });
 
-    describe('revokedEntries', () => {
+    describe('crlEntries', () => {
       it('lists what is revoked or abandoned and valid at the moment, by serial', async (store) => {
         const make = (serialNumber: string, status: CertificateStatus, more: object = {}) =>
           certificateIn(store, status, { requestID: `request ${serialNumber}`, serialNumber, ...more });
@@ -414,13 +418,13 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         await make('0e', 'revoked', { notAfter: new Date(instant(30).getTime() - 1) });
         await make('0f', 'revoked', { issuer: 'other' });
         const serials = async (validAt: Date) =>
-          (await store.revokedEntries('issuing', validAt)).map((entry) => entry.serialNumber);
+          (await entriesOf(store, 'issuing', validAt)).map((entry) => entry.serialNumber);
         // RFC 5280 §4.1.2.5: notAfter is the last moment of validity.
         assert.deepEqual(await serials(instant(30)), ['00ff', '0a', '0d', 'ff']);
         assert.deepEqual(await serials(instant(10)), ['00ff', '0a', '0d', '0e', 'ff']);
         assert.deepEqual(await serials(instant(400)), []);
-        assert.deepEqual(await store.revokedEntries('other', instant(0)), [
-          { serialNumber: '0f', revokedAt: instant(2), reason: 'superseded' },
+        assert.deepEqual(await entriesOf(store, 'other', instant(0)), [
+          { serialNumber: '0f', at: instant(2), reason: 'superseded' },
         ]);
       });
     });
@@ -428,9 +432,11 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     describe('CRLs', () => {
       const crl = {
         issuer: 'issuing',
+        partition: 0,
+        kind: 'full',
         thisUpdate: instant(1),
         nextUpdate: instant(8),
-        revocationCount: 3,
+        change: 3,
       } as const;
 
       it('are numbered from one, for each issuer', async (store) => {
@@ -456,18 +462,20 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const second = { ...crl, crlNumber: 2, crl: Buffer.from('second\0') };
         await store.recordCrl(second);
         await store.recordCrl({ ...crl, crlNumber: 1, crl: Buffer.from('first') });
-        assert.deepEqual(plain(await store.latestCrl('issuing')), plain(second));
+        assert.deepEqual(plain(await store.latestCrl('issuing', 0, 'full')), plain(second));
         const third = {
           issuer: 'issuing',
+          partition: 0,
+          kind: 'full' as const,
           crlNumber: 3,
           thisUpdate: instant(2),
           nextUpdate: instant(9),
-          revocationCount: 4,
+          change: 4,
           crl: Buffer.from('third'),
         };
         await store.recordCrl(third);
-        assert.deepEqual(plain(await store.latestCrl('issuing')), plain(third));
-        assert.equal(await store.latestCrl('other'), undefined);
+        assert.deepEqual(plain(await store.latestCrl('issuing', 0, 'full')), plain(third));
+        assert.equal(await store.latestCrl('other', 0, 'full'), undefined);
       });
 
       it('are numbered beyond one that another program made', async (store) => {
@@ -479,13 +487,15 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
 
       it('and revocations are counted apart', async (store) => {
         await store.reserveCrlNumber('issuing');
-        assert.equal(await store.revocationCount('issuing'), 0);
+        assert.equal(await store.latestChange('issuing', 0), 0);
         await certificateIn(store, 'revoked', { requestID: 'r', serialNumber: '01' });
-        assert.equal(await store.revocationCount('issuing'), 1);
+        assert.equal(await store.latestChange('issuing', 0), 1);
         assert.equal(await store.reserveCrlNumber('issuing'), 2);
-        assert.equal(await store.revocationCount('issuing'), 1);
+        assert.equal(await store.latestChange('issuing', 0), 1);
       });
     });
+
+    revocationContract(it);
 
     describe('certificates', () => {
       let under: StoreUnderTest;
@@ -671,19 +681,21 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const crlNumber = await store.reserveCrlNumber('issuing');
         await store.recordCrl({
           issuer: 'issuing',
+          partition: 0,
+          kind: 'full',
           crlNumber,
           thisUpdate: instant(1),
           nextUpdate: instant(2),
-          revocationCount: 2,
+          change: 2,
           crl: Buffer.from('crl'),
         });
         const see = async (seen: PkiStore) => ({
           certificates: await seen.certificates({ limit: 100 }),
-          revoked: await seen.revokedEntries('issuing', instant(0)),
-          count: await seen.revocationCount('issuing'),
+          revoked: await entriesOf(seen, 'issuing', instant(0)),
+          count: await seen.latestChange('issuing', 0),
           enrolment: await seen.enrolment('intune', 'k'),
           challenge: await seen.challenge('h'),
-          crl: await seen.latestCrl('issuing'),
+          crl: await seen.latestCrl('issuing', 0, 'full'),
           audit: await seen.auditEntries({ limit: 100 }),
         });
         const was = await see(store);
@@ -746,8 +758,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           together('crlNumbers'),
           Array.from({ length: rounds * 3 }, (_, index) => index + 1),
         );
-        assert.equal(await store.revocationCount('issuing'), rounds);
-        assert.equal((await store.revokedEntries('issuing', instant(1))).length, rounds);
+        assert.equal(await store.latestChange('issuing', 0), rounds);
+        assert.equal((await entriesOf(store, 'issuing', instant(1))).length, rounds);
         for (const won of spoils) {
           assert.ok(won.serials.length > 0, 'each process must have had a chance, or this was no race');
         }
@@ -781,7 +793,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
             assert.equal((await store.certificateBySerial('issuing', `03${hex(round)}`))?.status, 'revoked'),
           challenge: async (round) => assert.ok(await store.challenge(`victim-${round}`)),
           crl: async (crlNumber) =>
-            assert.ok(((await store.latestCrl('victim'))?.crlNumber ?? 0) >= crlNumber),
+            assert.ok(((await store.latestCrl('victim', 0, 'full'))?.crlNumber ?? 0) >= crlNumber),
         };
         for (const line of lines) {
           const [what = '', number] = line.split(' ');
@@ -1016,9 +1028,10 @@ class Model {
         for (const [serial, certificate] of this.#certificates) {
           if (certificate.status !== 'intent' || serial > one.reservedBefore) continue;
           certificate.status = 'abandoned';
-          this.#revocations++;
           want.push(hex(serial));
         }
+        // All of them are one change.
+        if (want.length > 0) this.#revocations++;
         const rule = { issuer: this.#name, reservedBefore: instant(one.reservedBefore), at: instant(9) };
         assert.deepEqual((await store.abandonIntents(rule)).sort(), want.sort());
         return;
@@ -1052,10 +1065,12 @@ class Model {
         this.#latestCrl = Math.max(this.#latestCrl, one.crlNumber);
         await store.recordCrl({
           issuer: this.#name,
+          partition: 0,
+          kind: 'full',
           crlNumber: one.crlNumber,
           thisUpdate: instant(0),
           nextUpdate: instant(1),
-          revocationCount: this.#revocations,
+          change: this.#revocations,
           crl: Buffer.from(`${one.crlNumber}`),
         });
         return;
@@ -1078,7 +1093,7 @@ class Model {
 
   /** Everything that can be seen of this run. */
   async compare(store: PkiStore): Promise<void> {
-    const listed: RevokedEntry[] = [];
+    const listed: CrlEntry[] = [];
     for (let serial = 0; serial <= 4; serial++) {
       const certificate = this.#certificates.get(serial);
       const record = await store.certificateBySerial(this.#name, hex(serial));
@@ -1087,13 +1102,13 @@ class Model {
       const signed = certificate?.status === 'issued' || certificate?.status === 'revoked';
       assert.equal(record?.certificate !== undefined, signed);
       if (certificate?.status === 'revoked' || certificate?.status === 'abandoned') {
-        listed.push({ serialNumber: hex(serial), revokedAt: instant(9), reason: 'cessationOfOperation' });
+        listed.push({ serialNumber: hex(serial), at: instant(9), reason: 'cessationOfOperation' });
       }
       const revocations = await store.auditEntries({ reference: `${this.#name}-${serial}`, limit: 10 });
       assert.equal(revocations.length, certificate?.status === 'revoked' ? 1 : 0);
     }
-    assert.deepEqual(await store.revokedEntries(this.#name, instant(9)), listed);
-    assert.equal(await store.revocationCount(this.#name), this.#revocations);
+    assert.deepEqual(await entriesOf(store, this.#name, instant(9)), listed);
+    assert.equal(await store.latestChange(this.#name, 0), this.#revocations);
     for (let request = 0; request <= 4; request++) {
       const live = [...this.#certificates].find(
         ([, certificate]) => certificate.request === request && certificate.status !== 'abandoned',
@@ -1108,7 +1123,7 @@ class Model {
         holder === undefined ? undefined : this.#own(holder),
       );
     }
-    assert.equal((await store.latestCrl(this.#name))?.crlNumber ?? 0, this.#latestCrl);
+    assert.equal((await store.latestCrl(this.#name, 0, 'full'))?.crlNumber ?? 0, this.#latestCrl);
     assert.equal(
       (await store.certificates({ issuer: this.#name, limit: 100 })).length,
       this.#certificates.size,

@@ -60,6 +60,11 @@ export interface CertificateIntent {
   readonly publicKeyHash: string;
   readonly notBefore: Date;
   readonly notAfter: Date;
+  /**
+   * The part of the issuer's CRLs that will list the certificate if it is revoked (RFC 5280 §5.2.5): its
+   * cRLDistributionPoints names it, so it never changes. 0 where CRLs are not divided.
+   */
+  readonly crlPartition: number;
   /** The exact TBSCertificate that is about to be signed. */
   readonly tbsCertificate: Uint8Array;
   readonly reservedAt: Date;
@@ -67,6 +72,8 @@ export interface CertificateIntent {
 
 /** A certificate, or the intent of one, as the store knows it. */
 export interface CertificateRecord extends Omit<CertificateIntent, 'tbsCertificate'> {
+  /** Place in the order of reservation, from 1 (AD CS: Request ID). */
+  readonly id: number;
   readonly status: CertificateStatus;
   /** DER; absent for `intent` and `abandoned`. */
   readonly certificate?: Uint8Array;
@@ -75,34 +82,69 @@ export interface CertificateRecord extends Omit<CertificateIntent, 'tbsCertifica
   /** When it was revoked or abandoned; absent otherwise, as is the reason (of `abandoned`: `cessationOfOperation`). */
   readonly revokedAt?: Date;
   readonly revocationReason?: RevocationReason;
+  /** When it was last released from hold; absent if it never was. */
+  readonly releasedAt?: Date;
 }
 
-/** Which certificates a view shows; all given parts must match. */
-export interface CertificateFilter {
+/** Which certificates are meant; all given parts must match. From is inclusive, before is not. */
+export interface CertificateCriteria {
   readonly issuer?: string;
   readonly status?: CertificateStatus;
   readonly device?: string;
   readonly template?: string;
+  readonly requester?: string;
+  /** Occurs in subject or subjectAltName; the case of ASCII letters does not matter. */
+  readonly nameContains?: string;
+  readonly serialNumber?: SerialNumber;
+  /** As in `CertificateRecord`. Nothing is indexed by it: the search reads every certificate. */
+  readonly thumbprint?: string;
+  readonly reservedFrom?: Date;
+  readonly reservedBefore?: Date;
+  readonly notAfterFrom?: Date;
+  readonly notAfterBefore?: Date;
+}
+
+/** Which certificates a view shows. */
+export interface CertificateFilter extends CertificateCriteria {
   /** At most this many, newest first. */
   readonly limit: number;
+  /** Only those reserved before the one with this `id`: the next page begins after the last row of this one. */
+  readonly after?: number;
 }
 
 /** One row of a CRL. */
-export interface RevokedEntry {
+export interface CrlEntry {
   readonly serialNumber: SerialNumber;
-  readonly revokedAt: Date;
-  readonly reason: RevocationReason;
+  /** When it was revoked or abandoned; of `removeFromCRL`, when it was released. */
+  readonly at: Date;
+  /** `removeFromCRL` stands in deltas alone. */
+  readonly reason: RevocationReason | 'removeFromCRL';
 }
 
-/** A signed CRL, as it was published. */
-export interface CrlRecord {
-  readonly issuer: string;
+/** All that is revoked in a partition, or what has changed since another CRL. */
+export type CrlKind = 'full' | 'delta';
+
+/** What a delta CRL is based on: a full one, as it was when the first delta was based on it. */
+export interface CrlBase {
   readonly crlNumber: number;
   readonly thisUpdate: Date;
   readonly nextUpdate: Date;
+  /** `latestChange` of the partition, read before the number was reserved and the entries were read. */
+  readonly change: number;
+}
+
+/** What is known of a signed CRL beside its octets. */
+export interface CrlState extends CrlBase {
+  readonly issuer: string;
+  readonly partition: number;
+  readonly kind: CrlKind;
+  /** Of a delta, and only of a delta. */
+  readonly base?: CrlBase;
+}
+
+/** A signed CRL, as it was published. */
+export interface CrlRecord extends CrlState {
   readonly crl: Uint8Array;
-  /** `revocationCount` of the issuer when the CRL's entries were read. */
-  readonly revocationCount: number;
 }
 
 /** One event that an auditor will ask for. Never holds a secret, a challenge or a key. */
@@ -131,12 +173,49 @@ export interface StoredAuditEntry extends AuditEntry {
 export interface AuditStore {
   /** Appends one entry. */
   appendAudit(entry: AuditEntry): Promise<void>;
-  /** The newest entries first; all given parts must match (`event` by prefix). */
+  /** The newest entries first; all given parts must match (`event` by prefix, `after`: older than that number). */
   auditEntries(filter: {
     readonly event?: string;
     readonly reference?: string;
+    readonly after?: number;
     readonly limit: number;
   }): Promise<StoredAuditEntry[]>;
+}
+
+/** An audit entry with its link in the chain of hashes. */
+export interface ChainedAuditEntry extends Omit<StoredAuditEntry, 'detail'> {
+  /** `detail` exactly as it is stored, and hashed. */
+  readonly detailJson: string;
+  /** SHA-256 over the previous entry's hash, the number and the content; `audit-chain.ts` says how. */
+  readonly hash: Uint8Array;
+}
+
+/** A signature over the hash of an entry, and by it over all before. */
+export interface AuditCheckpoint {
+  readonly number: number;
+  readonly hash: Uint8Array;
+  readonly at: Date;
+  /** Name of the key that signed. */
+  readonly signer: string;
+  /** Name of the signature algorithm. */
+  readonly algorithm: string;
+  readonly signature: Uint8Array;
+}
+
+/**
+ * The chain behind the audit log. Numbers are consecutive from 1, in the order of the commits, across all processes: an
+ * append takes its turn at the end of its transaction.
+ */
+export interface AuditChain {
+  /** The newest entry's number and hash; 0 and 32 zero octets before the first. */
+  auditHead(): Promise<{ readonly number: number; readonly hash: Uint8Array }>;
+  /** The newest entry that was pruned; 0 and 32 zero octets if none was. */
+  auditStart(): Promise<{ readonly number: number; readonly hash: Uint8Array }>;
+  /** The oldest entries with a number above `after`, in order. */
+  auditChain(page: { readonly after: number; readonly limit: number }): Promise<ChainedAuditEntry[]>;
+  /** All that were not pruned, in order. */
+  auditCheckpoints(): Promise<AuditCheckpoint[]>;
+  recordCheckpoint(checkpoint: AuditCheckpoint): Promise<void>;
 }
 
 /** What the CA remembers. */
@@ -194,6 +273,9 @@ export interface CaStore extends AuditStore {
   /**
    * Revokes an issued certificate and records the audit entry in the same transaction. `already`: it is revoked or
    * abandoned. `unknown`: there is no such certificate, or it is not signed yet. Both have written nothing.
+   *
+   * One on hold can be revoked for another reason. It keeps the date of the hold: since then nobody could rely on it
+   * (X.509 §9.5.2.2).
    */
   revoke(revocation: {
     readonly issuer: string;
@@ -203,22 +285,54 @@ export interface CaStore extends AuditStore {
     readonly audit: AuditEntry;
   }): Promise<'revoked' | 'already' | 'unknown'>;
   /**
-   * Everything that a full CRL of `issuer` lists: revoked and abandoned certificates whose notAfter is not before
-   * `validAt`; by serial. RFC 5280 §3.3 keeps an entry until one CRL issued after the certificate's expiry has listed
-   * it: pass the thisUpdate of the previous CRL, or now if there is none.
+   * Releases a certificate from `certificateHold`, the one reason that can be taken back (RFC 5280 §5.3.1): it is
+   * `issued` again. Records the audit entry in the same transaction. `not-held`: it is not on hold. `unknown`: there is
+   * no such certificate. Both have written nothing.
    */
-  revokedEntries(issuer: string, validAt: Date): Promise<RevokedEntry[]>;
-  /** Certificates of the issuer ever revoked or abandoned; it only grows. Tells whether a new CRL is due. */
-  revocationCount(issuer: string): Promise<number>;
+  release(release: {
+    readonly issuer: string;
+    readonly serialNumber: SerialNumber;
+    readonly at: Date;
+    readonly audit: AuditEntry;
+  }): Promise<'released' | 'not-held' | 'unknown'>;
+  /** How many certificates meet the criteria; as slow as `certificates`. */
+  countCertificates(criteria: CertificateCriteria): Promise<number>;
+  /**
+   * What a CRL lists, page by page, no certificate twice: of the issuer's partition, certificates whose notAfter is not
+   * before `validAt`. RFC 5280 §3.3 keeps an entry until one CRL issued after the certificate's expiry has listed it:
+   * pass the thisUpdate of the previous CRL, or now if there is none.
+   *
+   * Without `changedAfter` everything that is revoked or abandoned, by serial; with it, for a delta, everything whose
+   * status has changed since that change, in any order, `removeFromCRL` if it is good now.
+   *
+   * Sees every change that had resolved when the first page was asked for, and perhaps later ones.
+   */
+  crlEntries(scope: {
+    readonly issuer: string;
+    readonly partition: number;
+    readonly validAt: Date;
+    readonly changedAfter?: number;
+  }): AsyncIterable<readonly CrlEntry[]>;
+  /**
+   * The number of the latest change of status (revoked, released, abandoned) in a partition of the issuer; 0 if there
+   * was none. Changes are numbered along one line for all partitions of an issuer, and become visible in that order; so
+   * who has seen a number has seen every change up to it. Tells whether a new CRL is due.
+   */
+  latestChange(issuer: string, partition: number): Promise<number>;
   /**
    * A CRL number that nobody got before, from 1; numbers only grow (RFC 5280 §5.2.3), also beyond any recorded one. A
    * crash before `recordCrl` leaves a gap, which is allowed.
    */
   reserveCrlNumber(issuer: string): Promise<number>;
-  /** Keeps a signed CRL in place of one with a lower number; does nothing if a higher number is already there. */
+  /**
+   * Keeps a signed CRL in place of one of the same issuer, partition and kind with a lower number; does nothing if a
+   * higher number is already there.
+   */
   recordCrl(crl: CrlRecord): Promise<void>;
   /** The recorded CRL with the highest number. */
-  latestCrl(issuer: string): Promise<CrlRecord | undefined>;
+  latestCrl(issuer: string, partition: number, kind: CrlKind): Promise<CrlRecord | undefined>;
+  /** What `latestCrl` would answer for every partition and kind, without the octets; by partition, full before delta. */
+  crlStates(issuer: string): Promise<CrlState[]>;
 }
 
 /** An enrolment that the RA has accepted: its claim on a challenge. Refused ones are audit entries only. */
@@ -284,7 +398,7 @@ export interface RaStore extends AuditStore {
 }
 
 /** Everything that a server remembers, in one place. */
-export interface PkiStore extends CaStore, RaStore {
+export interface PkiStore extends CaStore, RaStore, AuditChain {
   /** Finishes what is being written and lets the store go. A second call does nothing. */
   close(): Promise<void>;
 }

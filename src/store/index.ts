@@ -1,23 +1,32 @@
-/** What must survive a crash: the contract of the PKI store and its implementation on SQLite. */
+/** What must survive a crash: the contract of the PKI store, on SQLite and on PostgreSQL. */
+export { type AuditVerification, appendCheckpoint, assertWhole, verifyAuditLog } from './audit-chain.ts';
 export type {
   AcceptedEnrolment,
+  AuditChain,
+  AuditCheckpoint,
   AuditEntry,
   AuditStore,
   CaStore,
+  CertificateCriteria,
   CertificateFilter,
   CertificateIntent,
   CertificateRecord,
   CertificateStatus,
+  ChainedAuditEntry,
   ChallengeRecord,
+  CrlBase,
+  CrlEntry,
+  CrlKind,
   CrlRecord,
+  CrlState,
   EnrolmentRecord,
   PkiStore,
   RaStore,
   RevocationReason,
-  RevokedEntry,
   SerialNumber,
   StoredAuditEntry,
 } from './contract.ts';
 export { lockDataFolder } from './lock.ts';
-export { openPkiStore } from './pki-store.ts';
+export { openPkiStore, type PkiDatabase } from './open.ts';
+export type { PostgresDatabase } from './postgres-pool.ts';
 export { type Migration, SqliteFile } from './sqlite.ts';

@@ -20,12 +20,30 @@ export const pkiMigrations: readonly Migration[] = [
         reference TEXT NOT NULL,
         code      TEXT NOT NULL,
         text      TEXT NOT NULL,
-        detail    TEXT NOT NULL -- JSON
+        detail    TEXT NOT NULL, -- JSON
+        hash      BLOB NOT NULL  -- of this entry and all before it
       ) STRICT;
       -- The commonest event is found from the end of the log and costs no page of an index.
       CREATE INDEX audit_entry_event ON audit_entry (event) WHERE event <> 'certificate.issued';
       CREATE INDEX audit_entry_reference ON audit_entry (reference) WHERE reference <> '';
+
+      -- What was pruned: the number and the hash of the last entry that went.
+      CREATE TABLE audit_start (
+        number INTEGER PRIMARY KEY,
+        hash   BLOB NOT NULL
+      ) STRICT;
+
+      CREATE TABLE audit_checkpoint (
+        number    INTEGER PRIMARY KEY,
+        hash      BLOB NOT NULL,
+        at        INTEGER NOT NULL,
+        signer    TEXT NOT NULL,
+        algorithm TEXT NOT NULL,
+        signature BLOB NOT NULL
+      ) STRICT;
+
       CREATE TRIGGER audit_entry_is_kept BEFORE DELETE ON audit_entry
+        WHEN OLD.number > (SELECT coalesce(max(number), 0) FROM audit_start)
         BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
       CREATE TRIGGER audit_entry_is_final BEFORE UPDATE ON audit_entry
         BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
@@ -51,6 +69,9 @@ export const pkiMigrations: readonly Migration[] = [
         reservedAt       INTEGER NOT NULL,
         revokedAt        INTEGER,
         revocationReason TEXT,
+        releasedAt       INTEGER,
+        crlPartition     INTEGER NOT NULL,
+        change           INTEGER, -- number of the latest change of status after it was issued
         isAbandoned      INTEGER NOT NULL DEFAULT 0
       ) STRICT;
       CREATE UNIQUE INDEX certificate_serialNumber ON certificate (issuer, serialNumber);
@@ -62,7 +83,10 @@ export const pkiMigrations: readonly Migration[] = [
       CREATE INDEX certificate_status ON certificate (status) WHERE revokedAt IS NOT NULL;
       -- Holds all that a CRL needs, in its order, so that making one reads nothing else.
       CREATE INDEX certificate_revoked
-        ON certificate (issuer, serialNumber, notAfter, revokedAt, revocationReason) WHERE revokedAt IS NOT NULL;
+        ON certificate (issuer, crlPartition, serialNumber, notAfter, revokedAt, revocationReason)
+        WHERE revokedAt IS NOT NULL;
+      -- For deltas. Grows at its end.
+      CREATE INDEX certificate_changed ON certificate (issuer, crlPartition, change) WHERE change IS NOT NULL;
 
       -- What is about to be signed, then in its place the certificate, which contains it. An abandoned one stays.
       CREATE TABLE certificate_body (
@@ -77,18 +101,25 @@ export const pkiMigrations: readonly Migration[] = [
     name: 'CRLs',
     sql: `
       CREATE TABLE issuer_counter (
-        issuer          TEXT PRIMARY KEY,
-        crlNumber       INTEGER NOT NULL DEFAULT 0,
-        revocationCount INTEGER NOT NULL DEFAULT 0
+        issuer    TEXT PRIMARY KEY,
+        crlNumber INTEGER NOT NULL DEFAULT 0,
+        change    INTEGER NOT NULL DEFAULT 0
       ) STRICT, WITHOUT ROWID;
 
       CREATE TABLE crl (
-        issuer          TEXT PRIMARY KEY,
-        crlNumber       INTEGER NOT NULL,
-        thisUpdate      INTEGER NOT NULL,
-        nextUpdate      INTEGER NOT NULL,
-        revocationCount INTEGER NOT NULL,
-        crl             BLOB NOT NULL -- DER
+        issuer         TEXT NOT NULL,
+        crlPartition   INTEGER NOT NULL,
+        kind           TEXT NOT NULL CHECK (kind IN ('full', 'delta')),
+        crlNumber      INTEGER NOT NULL,
+        thisUpdate     INTEGER NOT NULL,
+        nextUpdate     INTEGER NOT NULL,
+        change         INTEGER NOT NULL,
+        baseCrlNumber  INTEGER, -- these four: of a delta
+        baseThisUpdate INTEGER,
+        baseNextUpdate INTEGER,
+        baseChange     INTEGER,
+        crl            BLOB NOT NULL, -- DER
+        PRIMARY KEY (issuer, crlPartition, kind)
       ) STRICT;
     `,
   },

@@ -6,18 +6,23 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { storeContract } from '../../test/store-contract.ts';
 import { auditOf } from '../../test/support/store-fixture.ts';
-import { openPkiStore } from './pki-store.ts';
+import type { PkiStore } from './contract.ts';
+import { openSqliteStore } from './pki-store.ts';
 
 storeContract('SQLite', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'leafgate-store-'));
   const path = join(folder, 'data', 'pki.db');
-  let current = openPkiStore(path);
+  let current: PkiStore = openSqliteStore(path);
   return {
     store: current,
-    elsewhere: { module: new URL('./index.ts', import.meta.url).href, open: 'openPkiStore', argument: path },
+    elsewhere: {
+      module: new URL('./index.ts', import.meta.url).href,
+      open: 'openPkiStore',
+      argument: { sqlite: path },
+    },
     reopen: async () => {
       await current.close();
-      current = openPkiStore(path);
+      current = openSqliteStore(path);
       return current;
     },
     close: async () => {
@@ -30,7 +35,7 @@ storeContract('SQLite', async () => {
 test('the audit log cannot be changed, not even by who holds the file', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'leafgate-store-'));
   const path = join(folder, 'pki.db');
-  const store = openPkiStore(path);
+  const store = openSqliteStore(path);
   try {
     await store.appendAudit(auditOf());
     const db = new DatabaseSync(path);

@@ -1,23 +1,49 @@
 /** The PKI store on SQLite: certificates, enrolments, challenges, CRLs and the audit log in one file. */
 import type { SQLInputValue } from 'node:sqlite';
+import { setImmediate } from 'node:timers/promises';
 import { PkiError } from '../errors.ts';
+import { auditContent, chainStart, contentHash, entryHash } from './audit-chain.ts';
 import type {
   AcceptedEnrolment,
+  AuditCheckpoint,
   AuditEntry,
+  CertificateCriteria,
   CertificateFilter,
   CertificateIntent,
   CertificateRecord,
   CertificateStatus,
+  ChainedAuditEntry,
   ChallengeRecord,
+  CrlEntry,
+  CrlKind,
   CrlRecord,
+  CrlState,
   EnrolmentRecord,
   PkiStore,
   RevocationReason,
-  RevokedEntry,
   SerialNumber,
   StoredAuditEntry,
 } from './contract.ts';
 import { pkiMigrations } from './migrations.ts';
+import {
+  type AuditRow,
+  afterPrefix,
+  auditEntry,
+  type CertificateRow,
+  type ChallengeRow,
+  type CheckpointRow,
+  type CrlEntryRow,
+  type CrlStateRow,
+  certificateRecord,
+  chainedEntry,
+  challengeRecord,
+  checkpointOf,
+  crlEntry,
+  crlState,
+  type EnrolmentRow,
+  enrolmentRecord,
+  serialNumberForm,
+} from './rows.ts';
 import { SqliteFile } from './sqlite.ts';
 
 /**
@@ -25,58 +51,36 @@ import { SqliteFile } from './sqlite.ts';
  *
  * @throws PkiError `store_newer` or `store_unavailable`, as `SqliteFile.open`.
  */
-export function openPkiStore(path: string): PkiStore {
+export function openSqliteStore(path: string): PkiStore {
   return new SqlitePkiStore(SqliteFile.open(path, pkiMigrations));
 }
 
-interface CertificateRow {
-  readonly issuer: string;
-  readonly serialNumber: SerialNumber;
-  readonly requestID: string;
-  readonly status: CertificateStatus;
-  readonly template: string;
-  readonly subject: string;
-  readonly subjectAltName: string;
-  readonly requester: string;
-  readonly device: string;
-  readonly publicKeyHash: string;
-  readonly notBefore: number;
-  readonly notAfter: number;
-  readonly reservedAt: number;
-  readonly revokedAt: number | null;
-  readonly revocationReason: RevocationReason | null;
-  readonly thumbprint: string | null;
-  readonly certificate: Uint8Array | null;
-}
-
-interface EnrolmentRow extends Omit<EnrolmentRecord, 'acceptedAt' | 'notifiedAt'> {
-  readonly acceptedAt: number;
-  readonly notifiedAt: number | null;
-}
-
-interface ChallengeRow extends Omit<ChallengeRecord, 'expiresAt' | 'createdAt' | 'pinned'> {
-  readonly expiresAt: number;
-  readonly createdAt: number;
-  readonly pinned: string;
-}
-
-interface AuditRow extends Omit<StoredAuditEntry, 'at' | 'detail'> {
-  readonly at: number;
-  readonly detail: string;
-}
-
 const CERTIFICATE = `
-  SELECT issuer, serialNumber, requestID, status, template, subject, subjectAltName, requester, device, publicKeyHash,
-    notBefore, notAfter, reservedAt, revokedAt, revocationReason, thumbprint, body.certificate
+  SELECT id, issuer, serialNumber, requestID, status, template, subject, subjectAltName, requester, device,
+    publicKeyHash, notBefore, notAfter, reservedAt, revokedAt, revocationReason, releasedAt, crlPartition, thumbprint,
+    body.certificate
   FROM certificate LEFT JOIN certificate_body AS body ON body.certificateID = certificate.id`;
+
+/** The newest entries before this number. */
+interface AuditPage {
+  readonly before: number;
+  readonly limit: number;
+}
+
+type CrlEntriesScope = Parameters<PkiStore['crlEntries']>[0];
+
+const CRL_STATE = `issuer, crlPartition AS partition, kind, crlNumber, thisUpdate, nextUpdate, change, baseCrlNumber,
+  baseThisUpdate, baseNextUpdate, baseChange`;
+
+/** Some ten milliseconds' reading. */
+const CRL_PAGE_ROWS = 5_000;
 
 /** Left out of the index over the events. */
 const COMMONEST_EVENT = 'certificate.issued';
 
-const AUDIT_ENTRY = 'SELECT number, at, event, actor, reference, code, text, detail FROM audit_entry';
+const AUDIT_HEAD = 'SELECT number, hash FROM audit_entry ORDER BY number DESC LIMIT 1';
 
-/** RFC 5280 §4.1.2.2: at most 20 octets. */
-const serialNumberForm = /^(?:[0-9a-f]{2}){1,20}$/;
+const AUDIT_ENTRY = 'SELECT number, at, event, actor, reference, code, text, detail FROM audit_entry';
 
 /**
  * Everything expected (a taken serial, a busy request) leaves the transaction as a value and is thrown outside of it:
@@ -102,27 +106,33 @@ class SqlitePkiStore implements PkiStore {
   async auditEntries(filter: {
     readonly event?: string;
     readonly reference?: string;
+    readonly after?: number;
     readonly limit: number;
   }): Promise<StoredAuditEntry[]> {
-    const limit = Math.max(0, filter.limit);
+    const page = { before: filter.after ?? Number.MAX_SAFE_INTEGER, limit: Math.max(0, filter.limit) };
     const rows =
       filter.reference !== undefined
-        ? this.#auditByReference(filter.reference, filter.event ?? '', limit)
+        ? this.#auditByReference(filter.reference, filter.event ?? '', page)
         : filter.event !== undefined && filter.event !== ''
-          ? this.#auditByEvent(filter.event, limit)
-          : this.#file.all<AuditRow>(`${AUDIT_ENTRY} ORDER BY number DESC LIMIT ?`, limit);
-    return rows.map((row) => ({ ...row, at: new Date(row.at), detail: JSON.parse(row.detail) }));
+          ? this.#auditByEvent(filter.event, page)
+          : this.#file.all<AuditRow>(
+              `${AUDIT_ENTRY} WHERE number < ? ORDER BY number DESC LIMIT ?`,
+              page.before,
+              page.limit,
+            );
+    return rows.map(auditEntry);
   }
 
-  #auditByReference(reference: string, event: string, limit: number): AuditRow[] {
+  #auditByReference(reference: string, event: string, { before, limit }: AuditPage): AuditRow[] {
     // The index holds only entries that have a reference, and SQLite must see that this is all that we want.
     const which = reference === '' ? "reference = ''" : "reference = ? AND reference <> ''";
     const parameters = reference === '' ? [] : [reference];
     return this.#file.all<AuditRow>(
-      `${AUDIT_ENTRY} WHERE ${which} AND event >= ? AND event < ? ORDER BY number DESC LIMIT ?`,
+      `${AUDIT_ENTRY} WHERE ${which} AND event >= ? AND event < ? AND number < ? ORDER BY number DESC LIMIT ?`,
       ...parameters,
       event,
       afterPrefix(event),
+      before,
       limit,
     );
   }
@@ -131,11 +141,12 @@ class SqlitePkiStore implements PkiStore {
    * There are few events and many entries: find the events first, then the newest entries of each, by the index, which
    * leaves out the commonest event (SQLite must see that this is all that we want of it).
    */
-  #auditByEvent(prefix: string, limit: number): AuditRow[] {
+  #auditByEvent(prefix: string, { before, limit }: AuditPage): AuditRow[] {
     const end = afterPrefix(prefix);
     const rows = COMMONEST_EVENT.startsWith(prefix)
       ? this.#file.all<AuditRow>(
-          `${AUDIT_ENTRY} WHERE event = '${COMMONEST_EVENT}' ORDER BY number DESC LIMIT ?`,
+          `${AUDIT_ENTRY} WHERE event = '${COMMONEST_EVENT}' AND number < ? ORDER BY number DESC LIMIT ?`,
+          before,
           limit,
         )
       : [];
@@ -148,8 +159,9 @@ class SqlitePkiStore implements PkiStore {
     while (event !== undefined) {
       rows.push(
         ...this.#file.all<AuditRow>(
-          `${AUDIT_ENTRY} WHERE ${indexed} = ? ORDER BY number DESC LIMIT ?`,
+          `${AUDIT_ENTRY} WHERE ${indexed} = ? AND number < ? ORDER BY number DESC LIMIT ?`,
           event,
+          before,
           limit,
         ),
       );
@@ -162,16 +174,66 @@ class SqlitePkiStore implements PkiStore {
     return rows.sort((a, b) => b.number - a.number).slice(0, limit);
   }
 
+  /** Inside the transaction of what it tells of: SQLite lets one process write at a time, so the chain has no forks. */
   #insertAudit(entry: AuditEntry): void {
+    const content = auditContent(entry);
+    const head = this.#file.first<{ number: number; hash: Uint8Array }>(AUDIT_HEAD) ?? chainStart;
+    const number = head.number + 1;
     this.#file.run(
-      'INSERT INTO audit_entry (at, event, actor, reference, code, text, detail) VALUES (?, ?, ?, ?, ?, ?, ?)',
-      entry.at.getTime(),
-      entry.event,
-      entry.actor,
-      entry.reference,
-      entry.code,
-      entry.text,
-      JSON.stringify(entry.detail),
+      `INSERT INTO audit_entry (number, at, event, actor, reference, code, text, detail, hash)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      number,
+      content.at,
+      content.event,
+      content.actor,
+      content.reference,
+      content.code,
+      content.text,
+      content.detail,
+      entryHash(head.hash, number, contentHash(content)),
+    );
+  }
+
+  async auditHead(): Promise<{ readonly number: number; readonly hash: Uint8Array }> {
+    return this.#file.first<{ number: number; hash: Uint8Array }>(AUDIT_HEAD) ?? chainStart;
+  }
+
+  async auditStart(): Promise<{ readonly number: number; readonly hash: Uint8Array }> {
+    const sql = 'SELECT number, hash FROM audit_start ORDER BY number DESC LIMIT 1';
+    return this.#file.first<{ number: number; hash: Uint8Array }>(sql) ?? chainStart;
+  }
+
+  async auditChain(page: { readonly after: number; readonly limit: number }): Promise<ChainedAuditEntry[]> {
+    return this.#file
+      .all<AuditRow & { readonly hash: Uint8Array }>(
+        `SELECT number, at, event, actor, reference, code, text, detail, hash FROM audit_entry
+         WHERE number > ? ORDER BY number LIMIT ?`,
+        page.after,
+        page.limit,
+      )
+      .map(chainedEntry);
+  }
+
+  async auditCheckpoints(): Promise<AuditCheckpoint[]> {
+    return this.#file
+      .all<CheckpointRow>(
+        'SELECT number, hash, at, signer, algorithm, signature FROM audit_checkpoint ORDER BY number',
+      )
+      .map(checkpointOf);
+  }
+
+  async recordCheckpoint(checkpoint: AuditCheckpoint): Promise<void> {
+    await this.#file.commit(() =>
+      this.#file.run(
+        `INSERT INTO audit_checkpoint (number, hash, at, signer, algorithm, signature) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING`,
+        checkpoint.number,
+        checkpoint.hash,
+        checkpoint.at.getTime(),
+        checkpoint.signer,
+        checkpoint.algorithm,
+        checkpoint.signature,
+      ),
     );
   }
 
@@ -208,8 +270,8 @@ class SqlitePkiStore implements PkiStore {
     if (claim !== undefined && !this.#insertEnrolment(claim)) return 'claimed';
     const inserted = this.#file.first<{ id: number }>(
       `INSERT INTO certificate (issuer, serialNumber, requestID, status, template, subject, subjectAltName, requester,
-         device, publicKeyHash, notBefore, notAfter, reservedAt)
-       VALUES (?, ?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
+         device, publicKeyHash, notBefore, notAfter, reservedAt, crlPartition)
+       VALUES (?, ?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
       issuer,
       serialNumber,
       requestID,
@@ -222,6 +284,7 @@ class SqlitePkiStore implements PkiStore {
       intent.notBefore.getTime(),
       intent.notAfter.getTime(),
       intent.reservedAt.getTime(),
+      intent.crlPartition,
     );
     if (inserted === undefined) {
       if (claim !== undefined) {
@@ -281,16 +344,19 @@ class SqlitePkiStore implements PkiStore {
     readonly at: Date;
   }): Promise<SerialNumber[]> {
     return this.#file.commit(() => {
+      const which = "issuer = ? AND status = 'intent' AND reservedAt <= ?";
+      const parameters = [rule.issuer, rule.reservedBefore.getTime()];
+      // Most often there is none, and then nothing has changed.
+      if (this.#file.first(`SELECT 1 FROM certificate WHERE ${which}`, ...parameters) === undefined)
+        return [];
       const rows = this.#file.all<{ serialNumber: SerialNumber }>(
         `UPDATE certificate SET status = 'abandoned', isAbandoned = 1, revokedAt = ?,
-           revocationReason = 'cessationOfOperation'
-         WHERE issuer = ? AND status = 'intent' AND reservedAt <= ?
-         RETURNING serialNumber`,
+           revocationReason = 'cessationOfOperation', change = ?
+         WHERE ${which} RETURNING serialNumber`,
         rule.at.getTime(),
-        rule.issuer,
-        rule.reservedBefore.getTime(),
+        this.#nextChange(rule.issuer),
+        ...parameters,
       );
-      if (rows.length > 0) this.#countRevocations(rule.issuer, rows.length);
       return rows.map((row) => row.serialNumber);
     });
   }
@@ -317,26 +383,30 @@ class SqlitePkiStore implements PkiStore {
   }
 
   async certificates(filter: CertificateFilter): Promise<CertificateRecord[]> {
-    const conditions: string[] = [];
-    const parameters: SQLInputValue[] = [];
-    const must = (condition: string, value: string | undefined) => {
-      if (value === undefined) return;
-      conditions.push(condition);
-      parameters.push(value);
-    };
-    // A unary plus keeps SQLite from an index in which half of all rows would match.
-    must('+issuer = ?', filter.issuer);
-    must('+template = ?', filter.template);
-    must(filter.device === '' ? '+device = ?' : "device = ? AND device <> ''", filter.device);
-    if (filter.status !== undefined) must(statusCondition[filter.status], filter.status);
-    const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
+    const { where, parameters } = conditionsOf(filter);
     return this.#file
       .all<CertificateRow>(
-        `${CERTIFICATE} ${where} ORDER BY id DESC LIMIT ?`,
+        `${CERTIFICATE} ${where} AND (id < ? OR ? IS NULL) ORDER BY id DESC LIMIT ?`,
         ...parameters,
+        filter.after ?? null,
+        filter.after ?? null,
         Math.max(0, filter.limit),
       )
       .map(certificateRecord);
+  }
+
+  async countCertificates(criteria: CertificateCriteria): Promise<number> {
+    const { where, parameters } = conditionsOf(criteria);
+    // The body is large and lies apart: it is read only for what it alone knows.
+    const body =
+      criteria.thumbprint === undefined
+        ? ''
+        : 'JOIN certificate_body AS body ON body.certificateID = certificate.id';
+    const row = this.#file.first<{ count: number }>(
+      `SELECT count(*) AS count FROM certificate ${body} ${where}`,
+      ...parameters,
+    );
+    return row?.count ?? 0;
   }
 
   // --- revocation -------------------------------------------------------------------------------------------------
@@ -349,59 +419,124 @@ class SqlitePkiStore implements PkiStore {
     readonly audit: AuditEntry;
   }): Promise<'revoked' | 'already' | 'unknown'> {
     return this.#file.commit(() => {
-      const changed = this.#file.run(
-        `UPDATE certificate SET status = 'revoked', revokedAt = ?, revocationReason = ?
-         WHERE issuer = ? AND serialNumber = ? AND status = 'issued'`,
+      const row = this.#statusOf(revocation.issuer, revocation.serialNumber);
+      if (row === undefined || row.status === 'intent') return 'unknown';
+      const isHeld = row.status === 'revoked' && row.revocationReason === 'certificateHold';
+      if (row.status !== 'issued' && !(isHeld && revocation.reason !== 'certificateHold')) return 'already';
+      this.#file.run(
+        `UPDATE certificate SET status = 'revoked', revokedAt = coalesce(revokedAt, ?), revocationReason = ?,
+           change = ?
+         WHERE id = ?`,
         revocation.at.getTime(),
         revocation.reason,
-        revocation.issuer,
-        revocation.serialNumber,
+        this.#nextChange(revocation.issuer),
+        row.id,
       );
-      if (changed === 0) {
-        const row = this.#file.first<{ status: CertificateStatus }>(
-          'SELECT status FROM certificate WHERE issuer = ? AND serialNumber = ?',
-          revocation.issuer,
-          revocation.serialNumber,
-        );
-        return row === undefined || row.status === 'intent' ? 'unknown' : 'already';
-      }
-      this.#countRevocations(revocation.issuer, 1);
       this.#insertAudit(revocation.audit);
       return 'revoked';
     });
   }
 
-  #countRevocations(issuer: string, count: number): void {
-    this.#file.run(
-      `INSERT INTO issuer_counter (issuer, revocationCount) VALUES (?, ?)
-       ON CONFLICT DO UPDATE SET revocationCount = revocationCount + excluded.revocationCount`,
+  release(release: {
+    readonly issuer: string;
+    readonly serialNumber: SerialNumber;
+    readonly at: Date;
+    readonly audit: AuditEntry;
+  }): Promise<'released' | 'not-held' | 'unknown'> {
+    return this.#file.commit(() => {
+      const row = this.#statusOf(release.issuer, release.serialNumber);
+      if (row === undefined || row.status === 'intent') return 'unknown';
+      if (row.status !== 'revoked' || row.revocationReason !== 'certificateHold') return 'not-held';
+      this.#file.run(
+        `UPDATE certificate SET status = 'issued', revokedAt = NULL, revocationReason = NULL, releasedAt = ?,
+           change = ?
+         WHERE id = ?`,
+        release.at.getTime(),
+        this.#nextChange(release.issuer),
+        row.id,
+      );
+      this.#insertAudit(release.audit);
+      return 'released';
+    });
+  }
+
+  #statusOf(
+    issuer: string,
+    serialNumber: SerialNumber,
+  ): Pick<CertificateRow, 'id' | 'status' | 'revocationReason'> | undefined {
+    return this.#file.first(
+      'SELECT id, status, revocationReason FROM certificate WHERE issuer = ? AND serialNumber = ?',
       issuer,
-      count,
+      serialNumber,
     );
   }
 
-  async revokedEntries(issuer: string, validAt: Date): Promise<RevokedEntry[]> {
-    return this.#file
-      .all<{ serialNumber: SerialNumber; revokedAt: number; reason: RevocationReason }>(
-        `SELECT serialNumber, revokedAt, revocationReason AS reason
+  /** Takes the next number for a change of status. Only inside a transaction that makes the change. */
+  #nextChange(issuer: string): number {
+    const row = this.#file.first<{ change: number }>(
+      `INSERT INTO issuer_counter (issuer, change) VALUES (?, 1)
+       ON CONFLICT DO UPDATE SET change = change + 1 RETURNING change`,
+      issuer,
+    );
+    if (row === undefined)
+      throw new PkiError('internal', 'a change was numbered and the number not returned');
+    return row.change;
+  }
+
+  crlEntries(scope: CrlEntriesScope): AsyncIterable<readonly CrlEntry[]> {
+    return scope.changedAfter === undefined
+      ? this.#revokedEntries(scope)
+      : this.#changedEntries(scope, scope.changedAfter);
+  }
+
+  /** Page by page, with time for other work between them. */
+  async *#revokedEntries({ issuer, partition, validAt }: CrlEntriesScope): AsyncIterable<CrlEntry[]> {
+    let last = '';
+    for (;;) {
+      const rows = this.#file.all<CrlEntryRow>(
+        `SELECT serialNumber, revokedAt AS at, revocationReason AS reason
          FROM certificate INDEXED BY certificate_revoked
-         WHERE issuer = ? AND revokedAt IS NOT NULL AND notAfter >= ? ORDER BY serialNumber`,
+         WHERE issuer = ? AND crlPartition = ? AND revokedAt IS NOT NULL AND notAfter >= ? AND serialNumber > ?
+         ORDER BY serialNumber LIMIT ${CRL_PAGE_ROWS}`,
         issuer,
+        partition,
+        validAt.getTime(),
+        last,
+      );
+      yield rows.map(crlEntry);
+      if (rows.length < CRL_PAGE_ROWS) return;
+      last = rows.at(-1)?.serialNumber ?? '';
+      await setImmediate();
+    }
+  }
+
+  /** At once, since a certificate that changes meanwhile would come twice or not at all; deltas are short. */
+  async *#changedEntries(
+    { issuer, partition, validAt }: CrlEntriesScope,
+    changedAfter: number,
+  ): AsyncIterable<CrlEntry[]> {
+    yield this.#file
+      .all<CrlEntryRow>(
+        `SELECT serialNumber, coalesce(revokedAt, releasedAt) AS at,
+           coalesce(revocationReason, 'removeFromCRL') AS reason
+         FROM certificate INDEXED BY certificate_changed
+         WHERE issuer = ? AND crlPartition = ? AND change > ? AND notAfter >= ? ORDER BY change`,
+        issuer,
+        partition,
+        changedAfter,
         validAt.getTime(),
       )
-      .map((row) => ({
-        serialNumber: row.serialNumber,
-        revokedAt: new Date(row.revokedAt),
-        reason: row.reason,
-      }));
+      .map(crlEntry);
   }
 
-  async revocationCount(issuer: string): Promise<number> {
-    const row = this.#file.first<{ revocationCount: number }>(
-      'SELECT revocationCount FROM issuer_counter WHERE issuer = ?',
+  async latestChange(issuer: string, partition: number): Promise<number> {
+    const row = this.#file.first<{ change: number | null }>(
+      `SELECT max(change) AS change FROM certificate INDEXED BY certificate_changed
+       WHERE issuer = ? AND crlPartition = ? AND change IS NOT NULL`,
       issuer,
+      partition,
     );
-    return row?.revocationCount ?? 0;
+    return row?.change ?? 0;
   }
 
   async reserveCrlNumber(issuer: string): Promise<number> {
@@ -419,15 +554,25 @@ class SqlitePkiStore implements PkiStore {
   async recordCrl(crl: CrlRecord): Promise<void> {
     await this.#file.commit(() => {
       this.#file.run(
-        `INSERT INTO crl (issuer, crlNumber, thisUpdate, nextUpdate, revocationCount, crl) VALUES (?, ?, ?, ?, ?, ?)
+        `INSERT INTO crl (issuer, crlPartition, kind, crlNumber, thisUpdate, nextUpdate, change, baseCrlNumber,
+           baseThisUpdate, baseNextUpdate, baseChange, crl)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET crlNumber = excluded.crlNumber, thisUpdate = excluded.thisUpdate,
-           nextUpdate = excluded.nextUpdate, revocationCount = excluded.revocationCount, crl = excluded.crl
+           nextUpdate = excluded.nextUpdate, change = excluded.change, baseCrlNumber = excluded.baseCrlNumber,
+           baseThisUpdate = excluded.baseThisUpdate, baseNextUpdate = excluded.baseNextUpdate,
+           baseChange = excluded.baseChange, crl = excluded.crl
          WHERE excluded.crlNumber > crl.crlNumber`,
         crl.issuer,
+        crl.partition,
+        crl.kind,
         crl.crlNumber,
         crl.thisUpdate.getTime(),
         crl.nextUpdate.getTime(),
-        crl.revocationCount,
+        crl.change,
+        crl.base?.crlNumber ?? null,
+        crl.base?.thisUpdate.getTime() ?? null,
+        crl.base?.nextUpdate.getTime() ?? null,
+        crl.base?.change ?? null,
         crl.crl,
       );
       // A CRL that another program made before this store existed counts too.
@@ -440,14 +585,23 @@ class SqlitePkiStore implements PkiStore {
     });
   }
 
-  async latestCrl(issuer: string): Promise<CrlRecord | undefined> {
-    const row = this.#file.first<
-      Omit<CrlRecord, 'thisUpdate' | 'nextUpdate'> & { thisUpdate: number; nextUpdate: number }
-    >(
-      'SELECT issuer, crlNumber, thisUpdate, nextUpdate, revocationCount, crl FROM crl WHERE issuer = ?',
+  async latestCrl(issuer: string, partition: number, kind: CrlKind): Promise<CrlRecord | undefined> {
+    const row = this.#file.first<CrlStateRow & { readonly crl: Uint8Array }>(
+      `SELECT ${CRL_STATE}, crl FROM crl WHERE issuer = ? AND crlPartition = ? AND kind = ?`,
       issuer,
+      partition,
+      kind,
     );
-    return row && { ...row, thisUpdate: new Date(row.thisUpdate), nextUpdate: new Date(row.nextUpdate) };
+    return row && { ...crlState(row), crl: row.crl };
+  }
+
+  async crlStates(issuer: string): Promise<CrlState[]> {
+    return this.#file
+      .all<CrlStateRow>(
+        `SELECT ${CRL_STATE} FROM crl WHERE issuer = ? ORDER BY crlPartition, kind DESC`,
+        issuer,
+      )
+      .map(crlState);
   }
 
   // --- enrolments and challenges ----------------------------------------------------------------------------------
@@ -460,10 +614,7 @@ class SqlitePkiStore implements PkiStore {
       endpoint,
       replayKey,
     );
-    if (row === undefined) return undefined;
-    const { notifiedAt, ...rest } = row;
-    const record = { ...rest, acceptedAt: new Date(row.acceptedAt) };
-    return notifiedAt === null ? record : { ...record, notifiedAt: new Date(notifiedAt) };
+    return row && enrolmentRecord(row);
   }
 
   /** Whether the claim was free. */
@@ -520,14 +671,7 @@ class SqlitePkiStore implements PkiStore {
       `SELECT challengeHash, endpoint, expiresAt, pinned, device, createdAt FROM challenge WHERE challengeHash = ?`,
       challengeHash,
     );
-    return (
-      row && {
-        ...row,
-        expiresAt: new Date(row.expiresAt),
-        createdAt: new Date(row.createdAt),
-        pinned: JSON.parse(row.pinned),
-      }
-    );
+    return row && challengeRecord(row);
   }
 }
 
@@ -539,20 +683,35 @@ const statusCondition: Readonly<Record<CertificateStatus, string>> = {
   abandoned: 'revokedAt IS NOT NULL AND status = ?',
 };
 
-/** The first string that sorts after all that begin with `prefix`: U+10FFFF is in no event. */
-function afterPrefix(prefix: string): string {
-  return `${prefix}\u{10FFFF}`;
-}
-
-function certificateRecord(row: CertificateRow): CertificateRecord {
-  const { certificate, thumbprint, revokedAt, revocationReason, ...rest } = row;
-  return {
-    ...rest,
-    notBefore: new Date(row.notBefore),
-    notAfter: new Date(row.notAfter),
-    reservedAt: new Date(row.reservedAt),
-    ...(certificate !== null && thumbprint !== null && { certificate, thumbprint }),
-    ...(revokedAt !== null &&
-      revocationReason !== null && { revokedAt: new Date(revokedAt), revocationReason }),
+/** The conditions of a search, from WHERE on. */
+function conditionsOf(criteria: CertificateCriteria): {
+  readonly where: string;
+  readonly parameters: readonly SQLInputValue[];
+} {
+  const conditions: string[] = ['TRUE'];
+  const parameters: SQLInputValue[] = [];
+  const must = (condition: string, ...values: (string | Date | undefined)[]) => {
+    if (values.includes(undefined)) return;
+    conditions.push(condition);
+    parameters.push(...values.map((value) => (value instanceof Date ? value.getTime() : (value ?? null))));
   };
+  // A unary plus keeps SQLite from an index in which half of all rows would match. A serial number is found by its
+  // index if the issuer is named.
+  must(criteria.serialNumber === undefined ? '+issuer = ?' : 'issuer = ?', criteria.issuer);
+  must('serialNumber = ?', criteria.serialNumber);
+  must('+template = ?', criteria.template);
+  must('+requester = ?', criteria.requester);
+  must(criteria.device === '' ? '+device = ?' : "device = ? AND device <> ''", criteria.device);
+  if (criteria.status !== undefined) must(statusCondition[criteria.status], criteria.status);
+  const pattern =
+    criteria.nameContains === undefined
+      ? undefined
+      : `%${criteria.nameContains.replaceAll(/[\\%_]/g, '\\$&')}%`;
+  must("(subject LIKE ? ESCAPE '\\' OR subjectAltName LIKE ? ESCAPE '\\')", pattern, pattern);
+  must('body.thumbprint = ?', criteria.thumbprint);
+  must('reservedAt >= ?', criteria.reservedFrom);
+  must('reservedAt < ?', criteria.reservedBefore);
+  must('+notAfter >= ?', criteria.notAfterFrom);
+  must('+notAfter < ?', criteria.notAfterBefore);
+  return { where: `WHERE ${conditions.join(' AND ')}`, parameters };
 }

@@ -274,7 +274,7 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
     },
   );
   const clock = options.clock ?? new FixtureClock();
-  const opened = openPkiStore(join(folder, 'pki.sqlite'));
+  const opened = await openPkiStore({ sqlite: join(folder, 'pki.sqlite') });
   const store = options.storeOf?.(opened) ?? opened;
   const ca = new CertificateAuthority({
     issuers: [options.issuer ?? issuer],
@@ -368,7 +368,11 @@ export async function openTestServer(options: FixtureOptions = {}): Promise<Test
       addRepositoryDoor(
         app,
         [
-          { name: 'issuing', certificate: certificates.issuing.raw, crl: () => ca.latestCrl('issuing') },
+          {
+            name: 'issuing',
+            certificate: certificates.issuing.raw,
+            crl: (partition, kind) => ca.latestCrl('issuing', partition, kind),
+          },
           { name: 'root', certificate: certificates.root.raw, crl: async () => undefined },
         ],
         clock,

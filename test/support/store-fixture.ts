@@ -4,13 +4,14 @@ import type {
   AuditEntry,
   CertificateIntent,
   ChallengeRecord,
+  PkiDatabase,
 } from '../../src/store/index.ts';
 
 /** How another process opens the store under test: `(await import(module))[open](argument)`. */
 export interface Elsewhere {
   readonly module: string;
   readonly open: string;
-  readonly argument: string;
+  readonly argument: PkiDatabase;
 }
 
 /** A moment, `days` after a fixed one. */
@@ -37,6 +38,7 @@ export function intentOf(
     publicKeyHash: `key of ${own.requestID}`,
     notBefore: instant(-1),
     notAfter: instant(365),
+    crlPartition: 0,
     tbsCertificate: Buffer.from(`to be signed ${own.serialNumber}`),
     reservedAt: instant(0),
     ...own,

@@ -1,0 +1,19 @@
+/** The PKI store of a configuration, on whichever database it is. */
+import type { PkiStore } from './contract.ts';
+import { openSqliteStore } from './pki-store.ts';
+import type { PostgresDatabase } from './postgres-pool.ts';
+
+/** Where the store is: a file of this machine, or a PostgreSQL database. */
+export type PkiDatabase = { readonly sqlite: string } | { readonly postgres: PostgresDatabase };
+
+/**
+ * Opens the store and brings its schema up to date.
+ *
+ * @throws PkiError `store_newer`, `store_unavailable`, `store_not_durable`; `store_driver` if the part that speaks to
+ *   PostgreSQL is not installed.
+ */
+export async function openPkiStore(database: PkiDatabase): Promise<PkiStore> {
+  if ('sqlite' in database) return openSqliteStore(database.sqlite);
+  const { openPostgresStore } = await import('./postgres-store.ts');
+  return await openPostgresStore(database.postgres);
+}

