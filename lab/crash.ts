@@ -581,7 +581,7 @@ async function post(
 }
 
 async function readStore(database: string): Promise<Pick<Evidence, 'records' | 'audit'>> {
-  const store = openPkiStore(database);
+  const store = await openPkiStore({ sqlite: database });
   try {
     const limit = Number.MAX_SAFE_INTEGER;
     return {

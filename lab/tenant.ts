@@ -197,7 +197,7 @@ async function choosePorts(wanted: 'preferred' | 'any'): Promise<LabPorts> {
 
 /** The certificates of our own services, by the RA on an operator's word: they appear in the CA's list like all others. */
 async function issueServices(folder: string, issuer: Issuer): Promise<void> {
-  const store = openPkiStore(join(folder, 'server', 'data', 'pki.sqlite'));
+  const store = await openPkiStore({ sqlite: join(folder, 'server', 'data', 'pki.sqlite') });
   try {
     const ca = new CertificateAuthority({
       issuers: [issuer],

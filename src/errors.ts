@@ -605,6 +605,27 @@ const table = {
     cause: 'The schema version in the database is higher than this program knows.',
     mend: 'Run the newer version, or restore a backup from before the upgrade.',
   },
+  store_not_durable: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the database does not keep what it commits',
+    cause: 'PostgreSQL runs with `fsync`, `full_page_writes` or `synchronous_commit` off: a power failure would lose certificates.',
+    mend: 'Switch them on for this database; see docs/database.md.',
+  },
+  store_driver: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the part that speaks to PostgreSQL is not installed',
+    cause: 'The optional package `pg` is missing.',
+    mend: 'Install it beside Leafgate: `npm install pg`.',
+  },
+  audit_damaged: {
+    kind: 'refused',
+    http: 409,
+    text: 'the audit log is damaged',
+    cause: 'An entry of the audit log was changed or removed in the database, or a checkpoint does not fit it.',
+    mend: 'Keep the database as evidence, find out who could write it, and compare it with a backup.',
+  },
   store_locked: {
     kind: 'misconfigured',
     http: 500,

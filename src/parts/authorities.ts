@@ -11,7 +11,7 @@ import {
 import { parseCertificate } from '../codec/index.ts';
 import type { Config } from '../config.ts';
 import { PkiError } from '../errors.ts';
-import { secretFromReference } from '../keys/index.ts';
+import { openKey, secretFromReference } from '../keys/index.ts';
 import {
   type EnrolmentPolicy,
   OneTimeChallenges,
@@ -21,7 +21,7 @@ import {
 } from '../ra/index.ts';
 import { openPkiStore, type PkiStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
-import { openKey, readChain } from './identity.ts';
+import { readChain } from './identity.ts';
 
 /** Name and version, as Intune sees us in `callerInfo`. */
 export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
@@ -42,7 +42,7 @@ export interface Authorities {
 
 /** Opens store, CA and RA. Several processes may do so on one data folder. */
 export async function openAuthorities(config: ServerConfig, log: Log, clock: Clock): Promise<Authorities> {
-  const store = openPkiStore(join(config.dataFolder, 'pki.sqlite'));
+  const store = await openPkiStore({ sqlite: join(config.dataFolder, 'pki.sqlite') });
   try {
     const issuers: Issuer[] = [];
     for (const issuer of config.issuers) issuers.push(await openIssuer(issuer));
@@ -112,7 +112,7 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
 async function openIssuer(config: ServerConfig['issuers'][number]): Promise<Issuer> {
   const chain = readChain(config.certificate);
   const certificate = parseCertificate(chain[0]);
-  const key = await openKey(config.key);
+  const key = await openKey(config.key, 'sign');
   assertIssuing(certificate, chain, key);
   return {
     name: config.name,
@@ -125,5 +125,8 @@ async function openIssuer(config: ServerConfig['issuers'][number]): Promise<Issu
     ...(config.ocspUrls === undefined ? {} : { ocspUrls: config.ocspUrls }),
     crlPeriodMs: config.crlPeriod,
     crlOverlapMs: config.crlOverlap,
+    ...(config.deltaCrlPeriod === undefined ? {} : { deltaCrlPeriodMs: config.deltaCrlPeriod }),
+    ...(config.crlAtRevocation === undefined ? {} : { crlAtRevocation: config.crlAtRevocation }),
+    crlPartitions: config.crlPartitions,
   };
 }
