@@ -9,25 +9,36 @@ export interface DialogueStreams {
   readonly output: Writable;
 }
 
-/** Asks one question after the other. */
+/** Asks one question after the other. Nothing is read before the first one. */
 export class Dialogue {
+  readonly #input: DialogueStreams['input'];
   readonly #output: Writable;
-  readonly #lines: AsyncIterator<string>;
-  readonly #end: () => void;
+  #opened: { readonly lines: AsyncIterator<string>; close(): void } | undefined;
   #echo: 'shown' | 'hidden' = 'shown';
 
   constructor({ input, output }: DialogueStreams = { input: process.stdin, output: process.stderr }) {
+    this.#input = input;
     this.#output = output;
-    const terminal = input.isTTY === true;
-    const echo = new Writable({
-      write: (chunk, _encoding, done) => {
-        if (this.#echo === 'shown') output.write(chunk);
-        done();
-      },
-    });
-    const lines = createInterface({ input, terminal, historySize: 0, ...(terminal ? { output: echo } : {}) });
-    this.#lines = lines[Symbol.asyncIterator]();
-    this.#end = () => lines.close();
+  }
+
+  #open(): AsyncIterator<string> {
+    if (this.#opened === undefined) {
+      const terminal = this.#input.isTTY === true;
+      const echo = new Writable({
+        write: (chunk, _encoding, done) => {
+          if (this.#echo === 'shown') this.#output.write(chunk);
+          done();
+        },
+      });
+      const source = createInterface({
+        input: this.#input,
+        terminal,
+        historySize: 0,
+        ...(terminal ? { output: echo } : {}),
+      });
+      this.#opened = { lines: source[Symbol.asyncIterator](), close: () => source.close() };
+    }
+    return this.#opened.lines;
   }
 
   /**
@@ -78,12 +89,14 @@ export class Dialogue {
 
   /** Lets the program end. */
   close(): void {
-    this.#end();
+    this.#opened?.close();
   }
 
   async #read(prompt: string): Promise<string> {
+    // The terminal’s line editor knows only what is written once it is there.
+    const lines = this.#open();
     this.#output.write(prompt);
-    const { value, done } = await this.#lines.next();
+    const { value, done } = await lines.next();
     if (done === true) {
       throw new PkiError(
         'ceremony_answers',
