@@ -58,6 +58,88 @@ function faultOf(text: string): string {
 
 const serverOf = (config: Config) => config.server as NonNullable<Config['server']>;
 
+const tokenPlace = { module: 'libs/p11.so', token: 'ca', label: 'issuing', pin: 'file:pin' };
+const vaultPlace = {
+  vault: 'https://pki.vault.azure.net',
+  name: 'issuing',
+  version: '0'.repeat(32),
+  credential: { managedIdentity: {} },
+};
+/** A server whose issuing CA has its key there. */
+const serverWithKey = (place: unknown) =>
+  serverWith((config) => Object.assign(config.issuers[0] ?? {}, { key: place }));
+
+describe('a key', () => {
+  const place = /^server\.issuers\.0\.key/;
+  const refused: readonly (readonly [name: string, key: unknown, fault: RegExp])[] = [
+    ['nowhere', {}, /exactly one of file with passphrase, pkcs11, keyVault/],
+    ['in a file without passphrase', { file: 'k.pem' }, /exactly one of file with passphrase/],
+    ['with a passphrase alone', { passphrase: 'env:P' }, /exactly one of file with passphrase/],
+    ['in a file and a token', { ...key, pkcs11: tokenPlace }, /exactly one of/],
+    ['in a token with a passphrase', { passphrase: 'env:P', pkcs11: tokenPlace }, /exactly one of/],
+    ['in a token and a vault', { pkcs11: tokenPlace, keyVault: vaultPlace }, /exactly one of/],
+    ['with its PIN in the clear', { pkcs11: { ...tokenPlace, pin: '1234' } }, /a reference/],
+    ['in no token', { pkcs11: { ...tokenPlace, token: undefined } }, /token, serial, or both/],
+    ['without name', { pkcs11: { ...tokenPlace, label: undefined } }, /label, id, or both/],
+    ['with an odd id', { pkcs11: { ...tokenPlace, id: 'abc' } }, /hexadecimal/],
+    ['in a vault over HTTP', { keyVault: { ...vaultPlace, vault: 'http://pki.test' } }, /vault: /],
+    ['in a vault without version', { keyVault: { ...vaultPlace, version: undefined } }, /version: /],
+    ['with its newest version', { keyVault: { ...vaultPlace, version: 'latest' } }, /32 hexadecimal/],
+    ['with no credential', { keyVault: { ...vaultPlace, credential: {} } }, /exactly one of managedIdentity/],
+    [
+      'with two credentials',
+      { keyVault: { ...vaultPlace, credential: { managedIdentity: {}, workloadIdentity: {} } } },
+      /exactly one of managedIdentity/,
+    ],
+  ];
+  for (const [name, value, fault] of refused) {
+    test(`${name} is refused`, () => {
+      const text = faultOf(serverWithKey(value));
+      assert.match(text, place);
+      assert.match(text, fault);
+    });
+  }
+
+  test('misspelt deep inside names the nearest', () => {
+    assert.match(
+      faultOf(serverWithKey({ pkcs11: { ...tokenPlace, modul: 'x' } })),
+      /unknown key “modul” in server\.issuers\.0\.key\.pkcs11; did you mean “module”\?/,
+    );
+  });
+
+  test('of the offline root has no place in a server', () => {
+    const published = [{ name: 'root', certificate: 'r.pem', crl: 'r.crl', key }];
+    assert.match(
+      faultOf(serverWith((config) => Object.assign(config, { published }))),
+      /^unknown key “key” in server\.published\.0/,
+    );
+  });
+
+  test('of a listener lies in a file: it is TLS’s', () => {
+    const text = JSON.stringify({
+      connector: {
+        edge: { address: 'edge.test:8443', servername: 'edge.test', ca: 'ca.pem' },
+        certificate: 'c.pem',
+        key: { pkcs11: tokenPlace },
+        target: 'http://127.0.0.1:8080',
+      },
+    });
+    assert.match(faultOf(text), /unknown key “pkcs11” in connector\.key/);
+  });
+
+  test('is where it is said to be, with paths from the folder of the file', () => {
+    const keyOf = (place: unknown) => serverOf(parseConfig(serverWithKey(place), folder)).issuers[0]?.key;
+    assert.deepEqual(keyOf({ file: 'k.pem', passphrase: 'file:p' }), {
+      file: join(folder, 'k.pem'),
+      passphrase: `file:${join(folder, 'p')}`,
+    });
+    assert.deepEqual(keyOf({ pkcs11: tokenPlace }), {
+      pkcs11: { ...tokenPlace, module: join(folder, 'libs/p11.so'), pin: `file:${join(folder, 'pin')}` },
+    });
+    assert.deepEqual(keyOf({ keyVault: vaultPlace }), { keyVault: vaultPlace });
+  });
+});
+
 describe('parseConfig refuses', () => {
   const rows: readonly (readonly [name: string, text: string, fault: RegExp])[] = [
     ['nothing', '', /^the file: /],
@@ -502,11 +584,44 @@ describe('configReference', () => {
     });
   }
 
+  const vaultCredentials = [
+    { managedIdentity: { clientId: 'c' } },
+    { workloadIdentity: { tenant: 't', clientId: 'c' } },
+    { clientCertificate: { tenant: 't', clientId: 'c', certificate: 'c.pem' } },
+    { clientSecret: { tenant: 't', clientId: 'c', secret: 'env:S' } },
+  ];
+  /** All places that a key can have; a configuration chooses one for each of its keys. */
+  const keyPlaces = [
+    key,
+    { pkcs11: { ...tokenPlace, serial: 's', id: 'ab' } },
+    ...vaultCredentials.map((credential) => ({
+      keyVault: { ...vaultPlace, credential, authority: 'https://login.test', extraCa: 'ca.pem' },
+    })),
+  ];
+  const wholeWith = (place: (typeof keyPlaces)[number]) => ({
+    ...whole,
+    server: {
+      ...whole.server,
+      issuers: whole.server.issuers.map((issuer) => ({ ...issuer, key: place })),
+      ra: {
+        ...whole.server.ra,
+        signing: { ...identity, key: place },
+        encryption: { ...identity, key: place },
+      },
+    },
+    mdm: {
+      ...whole.mdm,
+      challengeSigner: { ...identity, key: place },
+      challengeRecipient: { ...identity, key: place },
+    },
+  });
+
   test('lists every key that a configuration can have, and no other', () => {
-    parseConfig(JSON.stringify(whole), folder);
+    for (const place of keyPlaces) parseConfig(JSON.stringify(wholeWith(place)), folder);
     const listed = configReference().map((row) => row.key);
     assert.equal(new Set(listed).size, listed.length);
-    assert.deepEqual([...new Set(keysOf(whole))].sort(), [...listed].sort());
+    const possible = new Set(keyPlaces.flatMap((place) => keysOf(wholeWith(place))));
+    assert.deepEqual([...possible].sort(), [...listed].sort());
   });
 
   test('says what must be there and what stands in for the rest', () => {

@@ -3,6 +3,10 @@ import { readFileSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { builtInTemplates, keyAlgorithms, subjectAltNameTypes } from './ca/template.ts';
+import { needsDirectory, purposeByWord, resolveTemplates } from './ca/template-definition.ts';
+import { keyUsages } from './codec/extension.ts';
+import { oid } from './codec/oid.ts';
 import { PkiError } from './errors.ts';
 
 const UNITS_MS: Readonly<Record<string, number>> = {
@@ -233,6 +237,104 @@ const validator = z
     message: 'exactly one of intune, oneTime, staticSecret',
   });
 
+const purposes = z
+  .array(z.string().regex(/^([A-Za-z]+|\d+(\.\d+)+)$/, 'a word or an object identifier'))
+  .min(1);
+const purposeWords = Object.keys(purposeByWord)
+  .map((word) => `\`${word}\``)
+  .join(', ');
+const nameSource = z.enum(['request', 'directory', 'fixed']);
+const need = z.enum(['required', 'optional']);
+const patterns = z.array(z.string()).optional();
+
+const template = z.strictObject({
+  name: name.describe('A new name, or that of a built-in template, which it then replaces.'),
+  extend: name
+    .optional()
+    .describe(
+      `What is not said here is as there: one of ${builtInTemplates.map((item) => `\`${item.name}\``).join(', ')}, or a template before this one.`,
+    ),
+  displayName: z.string().min(1).optional().describe('As views show it.'),
+  validity: durationMs.optional().describe('A year if nothing is extended.'),
+  renewalPeriod: durationMs
+    .optional()
+    .describe(
+      'The end of the validity in which a certificate is due for renewal, and no longer counts for `certificatesPerDeviceMax`. Six weeks if nothing is extended.',
+    ),
+  backdate: durationMs
+    .optional()
+    .describe('How far notBefore lies in the past. Ten minutes if nothing is extended.'),
+  keyAlgorithms: z.array(z.enum(keyAlgorithms)).min(1).optional().describe('`rsa`, `P-256`, `P-384`.'),
+  rsaBitsMin: z.int().min(2048).max(8192).optional().describe('2048 if nothing is extended.'),
+  keyUsage: z
+    .array(z.enum(keyUsages))
+    .min(1)
+    .optional()
+    .describe('All bits that a certificate may have (RFC 5280 §4.2.1.3).'),
+  keyUsageDefault: z
+    .array(z.enum(keyUsages))
+    .min(1)
+    .optional()
+    .describe('Those that it has if the request says nothing; all of `keyUsage` if absent.'),
+  extKeyUsage: purposes
+    .optional()
+    .describe(`All purposes that a certificate may have: object identifiers, or ${purposeWords}.`),
+  extKeyUsageDefault: purposes
+    .optional()
+    .describe('Those that it has if the request says nothing; all of `extKeyUsage` if absent.'),
+  subjectFrom: nameSource
+    .optional()
+    .describe('`request`, `directory` (what a validator vouches for) or `fixed`.'),
+  subject: need.optional().describe('`required` or `optional`.'),
+  subjectAttributes: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('What a subject may have: `CN`, `O`, … or object identifiers. Others are dropped.'),
+  subjectFixed: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('The subject, with `subjectFrom: fixed`: `CN=kiosk,O=Example`.'),
+  subjectAltNameFrom: nameSource.optional().describe('As `subjectFrom`.'),
+  subjectAltName: need.optional().describe('`required` or `optional`.'),
+  subjectAltNameTypes: z
+    .array(z.enum(subjectAltNameTypes))
+    .optional()
+    .describe('Kinds of names that may stand there; others are refused.'),
+  subjectAltNamePatterns: z
+    .strictObject({
+      dNSName: patterns,
+      rfc822Name: patterns,
+      uniformResourceIdentifier: patterns,
+      iPAddress: patterns,
+      userPrincipalName: patterns,
+    } satisfies Record<(typeof subjectAltNameTypes)[number], typeof patterns>)
+    .optional()
+    .describe('A name of a kind that stands here must fit a pattern: `*.corp.example`; see templates.md.'),
+  subjectAltNameFixed: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('The names, with `subjectAltNameFrom: fixed`: `DNS:kiosk.example`.'),
+  securityIdentifier: z
+    .enum(['never', 'ifKnown', 'required'])
+    .optional()
+    .describe('Microsoft’s SID extension, on the word of a validator alone.'),
+  ocspNoCheck: z.boolean().optional().describe('OCSP-nocheck, for `ocspSigning` alone.'),
+  templateInformation: z
+    .strictObject({
+      oid: z.string().regex(/^\d+(\.\d+)+$/, 'an object identifier'),
+      majorVersion: z.int().min(0).max(65_535),
+      minorVersion: z.int().min(0).max(65_535),
+    })
+    .optional()
+    .describe('Microsoft’s template extension, for relying parties that decide by it.'),
+  certificatesPerDeviceMax: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('Certificates of this template that a device may have before their renewal period.'),
+});
+
 const endpoint = z.strictObject({
   name,
   paths: z
@@ -355,6 +457,22 @@ const publish = z
   })
   .describe('Shows CRLs and CA certificates elsewhere.');
 
+const database = z
+  .strictObject({
+    postgres: z.strictObject({
+      host: z.string().min(1).describe('Name or address of the server, or the folder of its Unix socket.'),
+      port: z.int().min(1).max(65_535).default(5432),
+      database: z.string().min(1).describe('A database that exists, for Leafgate alone.'),
+      user: z.string().min(1),
+      password: secret.optional(),
+      ca: file
+        .optional()
+        .describe('PEM of the CA of the server’s certificate; the system’s if absent. Not needed on one machine.'),
+      connectionsMax: z.int().min(1).max(1000).default(10).describe('For each thread and process.'),
+    }),
+  })
+  .describe('Where the PKI is remembered; a SQLite file in `dataFolder` if absent.');
+
 const server = z
   .strictObject({
     listen: listen.describe('Loopback or a private address; devices come by the edge.'),
@@ -373,6 +491,7 @@ const server = z
         'Threads of a single process. If absent one a core on Linux, where several can share a port, else one.',
       ),
     dataFolder: file.describe('Database and lock.'),
+    database: database.optional(),
     serviceIdentity: z
       .string()
       .min(1)
@@ -389,6 +508,10 @@ const server = z
         'Key under which one-time challenges are hashed; at least 32 characters.',
       ),
     }),
+    templates: z
+      .array(template)
+      .default([])
+      .describe('Certificate templates beside the built-in ones, or in their place.'),
     endpoints: z.array(endpoint).min(1),
   })
   .superRefine((config, context) => {
@@ -424,6 +547,24 @@ const server = z
           'certificates would name a responder that is not there: add ocsp',
         );
     }
+    const { templates, faults } = resolveTemplates(config.templates);
+    for (const { index, key, text } of faults) report(['templates', index, key], text);
+    for (const [index, item] of faults.length > 0 ? [] : config.endpoints.entries()) {
+      const path = ['endpoints', index, 'template'];
+      const template = templates.find((other) => other.name === item.template);
+      if (template === undefined) {
+        report(path, `there is no template “${item.template}”`);
+        continue;
+      }
+      if (needsDirectory(template) && item.validators.every(({ staticSecret }) => staticSecret !== undefined))
+        report(
+          path,
+          `“${item.template}” takes names from the directory, and a static secret vouches for none`,
+        );
+      // RFC 6960 §4.2.2.2: whoever holds such a certificate answers for the whole CA.
+      if (template.extKeyUsage.includes(oid.ocspSigning))
+        report(path, `“${item.template}” would let devices sign OCSP answers for the CA`);
+    }
     for (const [index, item] of config.endpoints.entries()) {
       if (!config.issuers.some((other) => other.name === item.issuer))
         report(['endpoints', index, 'issuer'], `there is no issuing CA “${item.issuer}”`);
@@ -443,12 +584,15 @@ const allow = z
   )
   .min(1)
   .optional()
-  .describe('What may pass; SCEP, CRLs and CA certificates if absent.');
+  .describe('What may pass; SCEP, OCSP, CRLs and CA certificates if absent.');
 
 const edge = z
   .strictObject({
     http: listen.optional().describe('Plain HTTP for devices and relying parties (SCEP, CRLs).'),
-    https: z.strictObject({ listen, certificate: file, key: fileKey }).optional().describe('HTTPS for devices.'),
+    https: z
+      .strictObject({ listen, certificate: file, key: fileKey })
+      .optional()
+      .describe('HTTPS for devices.'),
     tunnel: z.strictObject({
       listen: listen.describe('Where connectors dial in.'),
       certificate: file,

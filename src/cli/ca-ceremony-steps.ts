@@ -39,11 +39,12 @@ import { PkiError } from '../errors.ts';
 import {
   generateKeyFile,
   type KeyAlgorithm,
+  type KeyPlace,
+  openKey,
   openKeyFile,
   type PrivateKey,
   secretFromReference,
 } from '../keys/index.ts';
-import { type KeyConfig, openKey } from '../parts/identity.ts';
 import type { Clock } from '../telemetry.ts';
 import { fileLine, type Transcript } from './ca-transcript.ts';
 import type { Dialogue } from './dialogue.ts';
@@ -69,7 +70,7 @@ export interface Ceremony {
 /** An encrypted key file, whose passphrase is asked for if no reference is given; or any place of a configuration. */
 export type KeyChoice =
   | { readonly file: string; readonly passphrase?: string | undefined }
-  | { readonly place: KeyConfig };
+  | { readonly place: KeyPlace };
 
 /** Shows a line and records it. */
 function say({ show, transcript }: Ceremony, line: string): void {
@@ -140,7 +141,7 @@ async function openOrMakeKey(
   choice: KeyChoice,
   algorithm?: KeyAlgorithm,
 ): Promise<PrivateKey> {
-  if ('place' in choice) return await openKey(choice.place);
+  if ('place' in choice) return await openKey(choice.place, 'sign');
   const { file: path } = choice;
   const make = algorithm !== undefined && !existsSync(path);
   const question = `passphrase of ${path}`;
@@ -173,7 +174,7 @@ function rootKeyChoice(
   passphrase: string | undefined,
 ): KeyChoice {
   if (typeof reference.file === 'string') return { file: join(folder, reference.file), passphrase };
-  return { place: reference.place as KeyConfig };
+  return { place: reference.place as KeyPlace };
 }
 
 function referenceOf(folder: string, choice: KeyChoice): Readonly<Record<string, unknown>> {

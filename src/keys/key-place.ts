@@ -27,31 +27,29 @@ export interface TokenPlace {
   readonly pin: string;
 }
 
-/** Who asks Azure for the key. */
-export type KeyVaultCredential =
-  | { readonly managedIdentity: { readonly clientId?: string | undefined } }
-  | {
-      readonly workloadIdentity: {
-        readonly tenant?: string | undefined;
-        readonly clientId?: string | undefined;
-      };
-    }
-  | {
-      readonly clientSecret: {
+/** Who asks Azure for the key; exactly one of these. */
+export interface KeyVaultCredential {
+  readonly managedIdentity?: { readonly clientId?: string | undefined } | undefined;
+  readonly workloadIdentity?:
+    | { readonly tenant?: string | undefined; readonly clientId?: string | undefined }
+    | undefined;
+  readonly clientSecret?:
+    | {
         readonly tenant: string;
         readonly clientId: string;
         /** Reference to the secret. */
         readonly secret: string;
-      };
-    }
-  | {
-      readonly clientCertificate: {
+      }
+    | undefined;
+  readonly clientCertificate?:
+    | {
         readonly tenant: string;
         readonly clientId: string;
         /** PEM file with the certificate and its clear key. */
         readonly certificate: string;
-      };
-    };
+      }
+    | undefined;
+}
 
 /** A key in Azure Key Vault or Managed HSM. */
 export interface KeyVaultPlace {

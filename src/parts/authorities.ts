@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   assertIssuing,
-  builtInTemplates,
   CertificateAuthority,
   type Issuer,
+  resolveTemplates,
   signatureAlgorithmFor,
 } from '../ca/index.ts';
 import { parseCertificate } from '../codec/index.ts';
@@ -46,7 +46,12 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
   try {
     const issuers: Issuer[] = [];
     for (const issuer of config.issuers) issuers.push(await openIssuer(issuer));
-    const ca = new CertificateAuthority({ issuers, templates: builtInTemplates, store, clock });
+    const ca = new CertificateAuthority({
+      issuers,
+      templates: resolveTemplates(config.templates).templates,
+      store,
+      clock,
+    });
     const hashKey = secretFromReference(config.ra.challengeHashKey);
     if (hashKey.length < CHALLENGE_HASH_KEY_CHARACTERS_MIN) {
       throw new PkiError(

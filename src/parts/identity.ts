@@ -1,12 +1,17 @@
 /** Files of a configuration as values: certificates, chains, keys. */
 import { readFileSync } from 'node:fs';
 import { type Certificate, parseCertificate, parsePem, sameOctets } from '../codec/index.ts';
-import type { Config } from '../config.ts';
 import { PkiError } from '../errors.ts';
-import { clearKeyForTls, openKeyFile, type PrivateKey, secretFromReference } from '../keys/index.ts';
-
-/** How a configuration names a key. */
-export type KeyConfig = NonNullable<Config['server']>['issuers'][number]['key'];
+import {
+  clearKeyForTls,
+  describePlace,
+  type FilePlace,
+  type KeyPlace,
+  type KeyUse,
+  openKey,
+  type PrivateKey,
+  secretFromReference,
+} from '../keys/index.ts';
 
 /** A certificate and the key that belongs to it. */
 export interface Identity {
@@ -17,23 +22,22 @@ export interface Identity {
 /**
  * Opens a certificate file and its key.
  *
- * @throws PkiError `key_capability` if they do not belong together, `config_invalid` if a file cannot be read.
+ * @throws PkiError `key_capability` if they do not belong together, `config_invalid` if a file cannot be read; as
+ *   `openKey` besides.
  */
-export async function openIdentity(config: {
-  readonly certificate: string;
-  readonly key: KeyConfig;
-}): Promise<Identity> {
+export async function openIdentity(
+  config: { readonly certificate: string; readonly key: KeyPlace },
+  use: KeyUse,
+): Promise<Identity> {
   const certificate = parseCertificate(readChain(config.certificate)[0]);
-  const key = await openKey(config.key);
+  const key = await openKey(config.key, use);
   if (!sameOctets(certificate.spki, key.spki)) {
-    throw new PkiError('key_capability', `${config.key.file} is not the key of ${config.certificate}`);
+    throw new PkiError(
+      'key_capability',
+      `${describePlace(config.key)} is not the key of ${config.certificate}`,
+    );
   }
   return { certificate, key };
-}
-
-/** Opens a key of the configuration. Throws what `openKeyFile` throws. */
-export async function openKey(config: KeyConfig): Promise<PrivateKey> {
-  return await openKeyFile({ path: config.file, passphrase: secretFromReference(config.passphrase) });
 }
 
 /** The certificates of a PEM file, in its order. Throws PkiError `config_invalid` if it cannot be read. */
@@ -51,7 +55,7 @@ export function readText(path: string): string {
 }
 
 /** Certificate and key as Node's TLS takes them; the clear key stays in memory. */
-export function tlsIdentity(config: { readonly certificate: string; readonly key: KeyConfig }): {
+export function tlsIdentity(config: { readonly certificate: string; readonly key: FilePlace }): {
   readonly cert: string;
   readonly key: string;
 } {

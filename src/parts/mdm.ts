@@ -36,8 +36,8 @@ async function challengeParties(config: NonNullable<Config['mdm']>): Promise<{
   readonly challengeSigner: ChallengeSigner;
   readonly challengeRecipient: ChallengeRecipient;
 }> {
-  const signer = await openIdentity(config.challengeSigner);
-  const recipient = await openIdentity(config.challengeRecipient);
+  const signer = await openIdentity(config.challengeSigner, 'sign');
+  const recipient = await openIdentity(config.challengeRecipient, 'decrypt');
   return {
     challengeSigner: {
       certificate: signer.certificate,

@@ -8,6 +8,7 @@ import { type Authorities, openAuthorities, type ServerConfig } from './authorit
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
 import { openOcsp } from './ocsp.ts';
 import type { Part } from './part.ts';
+import { type Publishing, startPublishing } from './publishing.ts';
 import { serve } from './serving.ts';
 import type { ThreadData } from './thread.ts';
 import { launchProcess, launchThread, startWorkers } from './workers.ts';
@@ -30,6 +31,7 @@ export async function startServer(
 ): Promise<Part & { readonly store: PkiStore }> {
   const lock = cluster.isPrimary ? lockDataFolder(join(config.dataFolder, 'server.lock')) : undefined;
   let authorities: Authorities | undefined;
+  let publishing: Publishing | undefined;
   let housekeeping: Housekeeping | undefined;
   try {
     authorities = await openAuthorities(config, log, clock);
@@ -42,7 +44,8 @@ export async function startServer(
       for (const issuer of config.issuers) await ca.publishCrl(issuer.name);
       const ocsp = openOcsp(config, authorities, log, clock);
       await ocsp?.renewSigners();
-      housekeeping = startHousekeeping(ca, config, ocsp, log, clock);
+      publishing = await startPublishing(config, authorities, log, clock);
+      housekeeping = startHousekeeping(ca, config, ocsp, publishing, log, clock);
     }
     const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
     const serving =
@@ -56,6 +59,7 @@ export async function startServer(
       store,
       close: async () => {
         await housekeeping?.stop();
+        await publishing?.close();
         await serving.close();
         await opened.close();
         lock?.release();
@@ -63,6 +67,7 @@ export async function startServer(
     };
   } catch (cause) {
     await housekeeping?.stop();
+    await publishing?.close();
     await authorities?.close();
     lock?.release();
     throw cause;
@@ -105,9 +110,14 @@ async function serveOnThreads(
   }
 }
 
-/** A worker process has one thread, since there are others of it; Linux alone spreads one port over several listeners. */
+/**
+ * A worker process has one thread, since there are others of it; Linux alone spreads one port over several listeners. A
+ * PKCS #11 module is the process's: a thread that starts it again would end the sessions of the others.
+ */
 function threadsOf(config: ServerConfig, clock: Clock): number {
   if (config.workers > 1 || process.platform !== 'linux') return 1;
+  const keys = [...config.issuers, config.ra.signing, config.ra.encryption].map(({ key }) => key);
+  if (keys.some((key) => 'pkcs11' in key)) return 1;
   // A clock of the caller's own cannot be taken along into a thread.
   return clock === systemClock ? (config.threads ?? availableParallelism()) : 1;
 }

@@ -32,8 +32,8 @@ export async function serve(
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const { ca, ra, issuers } = authorities;
   const ocsp = openOcsp(config, authorities, log, clock);
-  const signing = await openIdentity(config.ra.signing);
-  const encryption = await openIdentity(config.ra.encryption);
+  const signing = await openIdentity(config.ra.signing, 'sign');
+  const encryption = await openIdentity(config.ra.encryption, 'decrypt');
   assertRa('signing', signing, 'digitalSignature', issuers, clock);
   assertRa('encryption', encryption, 'keyEncipherment', issuers, clock);
   const endpoints = config.endpoints.map((endpoint): ScepEndpoint => {
