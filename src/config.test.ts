@@ -299,6 +299,28 @@ describe('parseConfig refuses', () => {
       /^server\.issuers\.0\.crlUrls: /,
     ],
     [
+      'a delta at each revocation, and no deltas',
+      serverWith((config) => Object.assign(config.issuers[0] ?? {}, { crlAtRevocation: 'delta' })),
+      /^server\.issuers\.0\.crlAtRevocation: .*deltaCrlPeriod/,
+    ],
+    [
+      'deltas that live as long as full CRLs',
+      serverWith((config) => Object.assign(config.issuers[0] ?? {}, { deltaCrlPeriod: '7d' })),
+      /^server\.issuers\.0\.deltaCrlPeriod: shorter than/,
+    ],
+    [
+      'no partition',
+      serverWith((config) => Object.assign(config.issuers[0] ?? {}, { crlPartitions: 0 })),
+      /^server\.issuers\.0\.crlPartitions: /,
+    ],
+    [
+      'partitions of a URL that has no place for their number',
+      serverWith((config) =>
+        Object.assign(config.issuers[0] ?? {}, { crlPartitions: 2, crlUrls: ['http://pki.test/crl?ca=1'] }),
+      ),
+      /^server\.issuers\.0\.crlUrls: must end in \.crl/,
+    ],
+    [
       'OCSP URLs without a responder',
       serverWith((config) => Object.assign(config.issuers[0] ?? {}, { ocspUrls: ['http://pki.test/ocsp'] })),
       /^server\.issuers\.0\.ocspUrls: .*add ocsp/,
@@ -519,6 +541,9 @@ describe('configReference', () => {
           ...server().issuers[0],
           crlPeriod: '7d',
           crlOverlap: '12h',
+          deltaCrlPeriod: '1d',
+          crlAtRevocation: 'delta',
+          crlPartitions: 4,
           ocspUrls: ['http://pki.test/ocsp'],
         },
       ],

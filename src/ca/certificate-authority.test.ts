@@ -493,6 +493,7 @@ describe('revocation and CRLs', () => {
       publicKeyHash: '',
       notBefore: inDays(-1),
       notAfter: inDays(100),
+      crlPartition: 0,
       tbsCertificate: Uint8Array.of(0x30, 0),
       reservedAt: clock.now(),
     });

@@ -3,12 +3,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import {
   authorityInfoAccessExtension,
   authorityKeyIdentifierExtension,
-  buildCrl,
   buildSigned,
   buildTbsCertificate,
   type Certificate,
   crlDistributionPointsExtension,
-  crlNumberExtension,
   type Extension,
   endEntityBasicConstraintsExtension,
   extKeyUsageExtension,
@@ -25,7 +23,6 @@ import {
   securityIdentifierExtension,
   subjectAltNameExtension,
   subjectKeyIdentifierExtension,
-  subjectKeyIdentifierOf,
   templateInformationExtension,
   thumbprintOf,
   verifyCertificationRequest,
@@ -35,13 +32,24 @@ import type { PrivateKey } from '../keys/index.ts';
 import type {
   AuditEntry,
   CaStore,
+  CertificateCriteria,
   CertificateIntent,
   CertificateRecord,
+  CrlKind,
   CrlRecord,
+  CrlState,
   RevocationReason,
 } from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
 import { type Approval, ApprovedRequest } from './approved-request.ts';
+import {
+  type CrlAtRevocation,
+  crlPartitionFor,
+  crlUrlsOf,
+  issuerKeyIdentifier,
+  type OverdueCrl,
+  RevocationLists,
+} from './crl.ts';
 import { judgeKey } from './key-policy.ts';
 import { lintBeforeSigning, serialNumberFrom } from './lint.ts';
 import { isSecurityIdentifier, judgeNames } from './name-policy.ts';
@@ -66,6 +74,12 @@ export interface Issuer {
   readonly crlPeriodMs: number;
   /** How long before `nextUpdate` the next CRL is made, for relying parties that cannot be reached in between. */
   readonly crlOverlapMs: number;
+  /** How long a delta CRL counts, besides its overlap; absent: there are none. */
+  readonly deltaCrlPeriodMs?: number;
+  /** When a revocation brings a new CRL; absent: at once, as a delta where there are deltas. */
+  readonly crlAtRevocation?: CrlAtRevocation;
+  /** Over how many partitions the CRL of new certificates is spread; absent or 1: it is not divided. */
+  readonly crlPartitions?: number;
 }
 
 /** What a certificate authority is opened with. */
@@ -84,8 +98,8 @@ const SERIAL_ATTEMPTS_MAX = 3;
 const COUNTED_MAX = 1000;
 /** The last instant that a Date can hold. */
 const DATE_MS_MAX = 8.64e15;
-/** AD CS: thisUpdate lies ten minutes back, for relying parties whose clock is behind. */
-const CRL_BACKDATE_MS = 10 * 60 * 1000;
+/** Revocations that are written at once when many are: they share the journey to the disk. */
+const BULK_PAGE_ROWS = 100;
 
 /**
  * Issues certificates, and obeys nobody but the RA: `issue` takes only what the RA minted, and checks key, template and
@@ -96,12 +110,14 @@ export class CertificateAuthority {
   readonly #templates: ReadonlyMap<string, CertificateTemplate>;
   readonly #store: CaStore;
   readonly #clock: Clock;
+  readonly #lists: RevocationLists;
 
   constructor(options: CertificateAuthorityOptions) {
     this.#issuers = new Map(options.issuers.map((issuer) => [issuer.name, issuer]));
     this.#templates = new Map(options.templates.map((template) => [template.name, template]));
     this.#store = options.store;
     this.#clock = options.clock;
+    this.#lists = new RevocationLists(options.store, options.clock);
   }
 
   /** The issuing CAs, by the order of the configuration. */
@@ -196,7 +212,8 @@ export class CertificateAuthority {
     template: CertificateTemplate,
   ): Promise<{ readonly serialNumber: string; readonly tbsCertificate: Uint8Array } | undefined> {
     const validity = validityOf(template, issuer, this.#clock.now());
-    const extensions = extensionsOf(approval, issuer, template);
+    const crlPartition = crlPartitionFor(issuer);
+    const extensions = extensionsOf(approval, issuer, template, crlPartition);
     for (let attempt = 0; attempt < SERIAL_ATTEMPTS_MAX; attempt += 1) {
       const serialNumber = serialNumberFrom(randomBytes(16));
       const tbsCertificate = buildTbsCertificate({
@@ -224,6 +241,7 @@ export class CertificateAuthority {
         device: approval.device,
         publicKeyHash: hex(createHash('sha256').update(approval.csr.spki).digest()),
         ...validity,
+        crlPartition,
         tbsCertificate,
         reservedAt: this.#clock.now(),
       };
@@ -240,7 +258,7 @@ export class CertificateAuthority {
   }
 
   /**
-   * Revokes a certificate; the next CRL lists it. `already` changes nothing.
+   * Revokes a certificate, or puts it on hold; the next CRL lists it. `already` changes nothing.
    *
    * @throws PkiError `store_unavailable`.
    */
@@ -271,6 +289,63 @@ export class CertificateAuthority {
   }
 
   /**
+   * Releases a certificate from hold: it is good again, and the next CRL lists it no longer.
+   *
+   * @throws PkiError `store_unavailable`.
+   */
+  async release(release: {
+    readonly issuer: string;
+    readonly serialNumber: string;
+    readonly actor: string;
+    readonly text: string;
+  }): Promise<'released' | 'not-held' | 'unknown'> {
+    const { issuer, serialNumber, actor, text } = release;
+    const at = this.#clock.now();
+    return await this.#store.release({
+      issuer,
+      serialNumber,
+      at,
+      audit: {
+        at,
+        event: 'certificate.released',
+        actor,
+        reference: '',
+        code: '',
+        text,
+        detail: { issuer, serialNumber },
+      },
+    });
+  }
+
+  /**
+   * Revokes the issued certificates that meet the criteria, newest first, each with an audit entry of its own. Goes on
+   * as it is read, and says after every page how many it revoked. What is issued meanwhile stays. One that breaks off
+   * has revoked what it counted; the same once more does the rest.
+   *
+   * @throws PkiError `store_unavailable`.
+   */
+  async *revokeAll(
+    criteria: Omit<CertificateCriteria, 'status'>,
+    revocation: { readonly reason: RevocationReason; readonly actor: string; readonly text: string },
+  ): AsyncGenerator<number, void> {
+    let after: number | undefined;
+    for (;;) {
+      const page = await this.#store.certificates({
+        ...criteria,
+        status: 'issued',
+        limit: BULK_PAGE_ROWS,
+        ...(after === undefined ? {} : { after }),
+      });
+      const outcomes = await Promise.all(
+        page.map(({ issuer, serialNumber }) => this.revoke({ ...revocation, issuer, serialNumber })),
+      );
+      yield outcomes.filter((outcome) => outcome === 'revoked').length;
+      if (page.length < BULK_PAGE_ROWS) return;
+      after = page.at(-1)?.id;
+    }
+  }
+
+  /**
    * Gives up the intents of processes that died: all that are there when a server starts; while it runs, those older
    * than any signature takes; or those from before a process is known to have died, once the others had time to sign.
    * Their serials stay used and go on the CRL, since a signature may exist. A process that lives after all fails to
@@ -296,56 +371,34 @@ export class CertificateAuthority {
   }
 
   /**
-   * Signs and records a new full CRL (RFC 5280 §5) if one is due: none exists, a revocation is not on it yet, or its
-   * overlap has begun. Answers the CRL that counts.
+   * Signs and records the CRLs of an issuing CA that are due (RFC 5280 §5): none exists, its overlap has begun, or a
+   * certificate was revoked or released and is to be seen at once. Answers those that count, of every partition.
+   *
+   * @throws PkiError `template_denied` if there is no such CA, `store_unavailable`, `key_unavailable`.
    */
-  async publishCrl(issuerName: string): Promise<CrlRecord> {
-    const issuer = this.issuer(issuerName);
-    const now = this.#clock.now();
-    const revocationCount = await this.#store.revocationCount(issuer.name);
-    const latest = await this.#store.latestCrl(issuer.name);
-    if (
-      latest !== undefined &&
-      latest.revocationCount === revocationCount &&
-      now.getTime() < latest.nextUpdate.getTime() - issuer.crlOverlapMs
-    ) {
-      return latest;
-    }
-    const crlNumber = await this.#store.reserveCrlNumber(issuer.name);
-    // RFC 5280 §3.3: an entry stays until one CRL issued after the certificate's end has listed it.
-    const entries = await this.#store.revokedEntries(issuer.name, latest?.thisUpdate ?? now);
-    const thisUpdate = new Date(now.getTime() - CRL_BACKDATE_MS);
-    const nextUpdate = new Date(now.getTime() + issuer.crlPeriodMs + issuer.crlOverlapMs);
-    const crl = await buildCrl(
-      {
-        signatureAlgorithm: issuer.signatureAlgorithm,
-        issuer: issuer.certificate.subject,
-        thisUpdate,
-        nextUpdate,
-        revoked: entries.map((entry) => ({
-          serialNumber: entry.serialNumber,
-          revocationDate: entry.revokedAt,
-          reason: entry.reason,
-        })),
-        extensions: [authorityKeyIdentifierExtension(keyIdentifierOf(issuer)), crlNumberExtension(crlNumber)],
-      },
-      (algorithm, data) => issuer.key.sign(algorithm, data),
-    );
-    const record: CrlRecord = {
-      issuer: issuer.name,
-      crlNumber,
-      thisUpdate,
-      nextUpdate,
-      crl,
-      revocationCount,
-    };
-    await this.#store.recordCrl(record);
-    return record;
+  async publishCrls(issuerName: string): Promise<CrlState[]> {
+    return await this.#lists.publish(this.issuer(issuerName));
+  }
+
+  /** Like `publishCrls`, and answers the full CRL of one partition with its octets. */
+  async publishCrl(issuerName: string, partition = 0): Promise<CrlRecord> {
+    await this.publishCrls(issuerName);
+    const crl = await this.latestCrl(issuerName, partition);
+    if (crl === undefined)
+      throw new PkiError('certificate_unknown', `CA “${issuerName}” has no CRL partition ${partition}`);
+    return crl;
+  }
+
+  /** CRLs of all issuing CAs whose successor is missing although its time came a while ago. */
+  async overdueCrls(): Promise<OverdueCrl[]> {
+    const overdue: OverdueCrl[] = [];
+    for (const issuer of this.#issuers.values()) overdue.push(...(await this.#lists.overdue(issuer)));
+    return overdue;
   }
 
   /** The newest CRL of an issuing CA; `undefined` before the first. */
-  latestCrl(issuer: string): Promise<CrlRecord | undefined> {
-    return this.#store.latestCrl(issuer);
+  latestCrl(issuer: string, partition = 0, kind: CrlKind = 'full'): Promise<CrlRecord | undefined> {
+    return this.#store.latestCrl(issuer, partition, kind);
   }
 }
 
@@ -391,7 +444,12 @@ function validityOf(
   return { notBefore: toSecond(from), notAfter: toSecond(until) };
 }
 
-function extensionsOf(approval: Approval, issuer: Issuer, template: CertificateTemplate): Extension[] {
+function extensionsOf(
+  approval: Approval,
+  issuer: Issuer,
+  template: CertificateTemplate,
+  crlPartition: number,
+): Extension[] {
   return [
     endEntityBasicConstraintsExtension(),
     keyUsageExtension(
@@ -402,8 +460,8 @@ function extensionsOf(approval: Approval, issuer: Issuer, template: CertificateT
       ? []
       : [subjectAltNameExtension(approval.subjectAltName, approval.subject)]),
     subjectKeyIdentifierExtension(keyIdentifier(approval.csr.spki)),
-    authorityKeyIdentifierExtension(keyIdentifierOf(issuer)),
-    crlDistributionPointsExtension(issuer.crlUrls),
+    authorityKeyIdentifierExtension(issuerKeyIdentifier(issuer)),
+    crlDistributionPointsExtension(crlUrlsOf(issuer, crlPartition, 'full')),
     ...authorityInfoAccess(issuer),
     ...(template.ocspNoCheck ? [ocspNoCheckExtension()] : []),
     ...(template.information === undefined ? [] : [templateInformationExtension(template.information)]),
@@ -423,10 +481,6 @@ function authorityInfoAccess({ caIssuersUrls, ocspUrls = [] }: Issuer): Extensio
 function keyUsageFor(spki: Uint8Array, bits: readonly KeyUsage[]): readonly KeyUsage[] {
   if (parsePublicKeyInfo(spki).type !== 'ec') return bits;
   return bits.filter((bit) => bit !== 'keyEncipherment' && bit !== 'dataEncipherment');
-}
-
-function keyIdentifierOf(issuer: Issuer): Uint8Array {
-  return subjectKeyIdentifierOf(issuer.certificate) ?? keyIdentifier(issuer.certificate.spki);
 }
 
 function issuedEntry(approval: Approval, certificate: Certificate, thumbprint: string, at: Date): AuditEntry {

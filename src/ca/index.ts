@@ -1,14 +1,15 @@
 /** Makes certificates: templates, issuance, serial numbers, lint, revocation, CRLs, and the two tiers of CAs. */
 export type { Approval, ApprovedRequest } from './approved-request.ts';
 export * from './certificate-authority.ts';
+export { type CrlAtRevocation, crlUrlsOf, type OverdueCrl } from './crl.ts';
 export * from './hierarchy.ts';
 export * from './hierarchy-bundle.ts';
 export * from './hierarchy-files.ts';
 export * from './hierarchy-root.ts';
 export * from './key-policy.ts';
+export * from './name-policy.ts';
 export * from './ocsp-agreement.ts';
 export * from './ocsp-responder.ts';
 export * from './ocsp-signer.ts';
-export * from './name-policy.ts';
 export * from './template.ts';
 export * from './template-definition.ts';

@@ -149,11 +149,13 @@ describe('the repository', () => {
   const now = new Date('2030-01-01T00:00:00Z');
   const crl = (nextUpdate: Date): CrlRecord => ({
     issuer: 'a',
+    partition: 0,
+    kind: 'full',
     crlNumber: 1,
     thisUpdate: now,
     nextUpdate,
     crl: Buffer.from('crl'),
-    revocationCount: 0,
+    change: 0,
   });
   const inSeconds = (seconds: number) => new Date(now.getTime() + seconds * 1000);
 
@@ -180,6 +182,42 @@ describe('the repository', () => {
           assert.equal(answer.headers['cache-control'], `public, max-age=${maxAge}`);
           assert.equal(answer.headers['content-length'], '3');
           assert.equal(answer.body.toString(), 'crl');
+        },
+      );
+    });
+  }
+
+  const files: readonly (readonly [file: string, asked: string | undefined])[] = [
+    ['a.crl', '0 full'],
+    ['a.delta.crl', '0 delta'],
+    ['a.7.crl', '7 full'],
+    ['A.12.Delta.CRL', '12 delta'],
+    ['a.0.crl', undefined],
+    ['a.01.crl', undefined],
+    ['a.123456.crl', undefined],
+    ['a.-1.crl', undefined],
+    ['a.delta.7.crl', undefined],
+    ['a..crl', undefined],
+    ['.crl', undefined],
+    ['b.crl', undefined],
+    ['a%2f7.crl', undefined],
+  ];
+  for (const [file, asked] of files) {
+    test(`/crl/${file} is ${asked ?? 'nothing'}`, () => {
+      const seen: string[] = [];
+      const ca: PublishedCa = {
+        name: 'a',
+        certificate: certificates.issuing.raw,
+        crl: async (partition, kind) => {
+          seen.push(`${partition} ${kind}`);
+          return crl(inSeconds(60));
+        },
+      };
+      return withServer(
+        (app) => addRepositoryDoor(app, [ca], { now: () => now }),
+        async (base) => {
+          const { status } = await exchange(`${base}/crl/${file}`);
+          assert.deepEqual([status, seen], asked === undefined ? [404, []] : [200, [asked]]);
         },
       );
     });

@@ -19,7 +19,7 @@ import {
   staticSecretValidator,
   type Validator,
 } from '../ra/index.ts';
-import { openPkiStore, type PkiStore } from '../store/index.ts';
+import { openPkiStore, type PkiDatabase, type PkiStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { readChain } from './identity.ts';
 
@@ -40,9 +40,26 @@ export interface Authorities {
   close(): Promise<void>;
 }
 
+/**
+ * Where a configuration keeps its store.
+ *
+ * @throws PkiError `config_invalid` if a secret or a file cannot be read.
+ */
+export function databaseOf({ database, dataFolder }: ServerConfig): PkiDatabase {
+  if (database === undefined) return { sqlite: join(dataFolder, 'pki.sqlite') };
+  const { password, ca, ...rest } = database.postgres;
+  return {
+    postgres: {
+      ...rest,
+      ...(password === undefined ? {} : { password: secretFromReference(password) }),
+      ...(ca === undefined ? {} : { ca: readFileSync(ca, 'utf8') }),
+    },
+  };
+}
+
 /** Opens store, CA and RA. Several processes may do so on one data folder. */
 export async function openAuthorities(config: ServerConfig, log: Log, clock: Clock): Promise<Authorities> {
-  const store = await openPkiStore({ sqlite: join(config.dataFolder, 'pki.sqlite') });
+  const store = await openPkiStore(databaseOf(config));
   try {
     const issuers: Issuer[] = [];
     for (const issuer of config.issuers) issuers.push(await openIssuer(issuer));

@@ -41,7 +41,7 @@ export async function startServer(
       const abandoned = await ca.abandonDeadIntents('at-start');
       if (abandoned > 0)
         log.warn({ abandoned }, 'certificates that a stopped server was signing are given up');
-      for (const issuer of config.issuers) await ca.publishCrl(issuer.name);
+      for (const issuer of config.issuers) await ca.publishCrls(issuer.name);
       const ocsp = openOcsp(config, authorities, log, clock);
       await ocsp?.renewSigners();
       publishing = await startPublishing(config, authorities, log, clock);

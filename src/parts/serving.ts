@@ -67,11 +67,16 @@ export async function serve(
           ...issuers.map(({ name, certificate }) => ({
             name,
             certificate: certificate.raw,
-            crl: () => ca.latestCrl(name),
+            crl: (partition: number, kind: 'full' | 'delta') => ca.latestCrl(name, partition, kind),
           })),
           ...config.published.map((published) => {
             const [certificate] = readChain(published.certificate);
-            return { name: published.name, certificate, crl: async () => readPublishedCrl(published.crl) };
+            return {
+              name: published.name,
+              certificate,
+              crl: async (partition: number, kind: 'full' | 'delta') =>
+                partition === 0 && kind === 'full' ? readPublishedCrl(published.crl) : undefined,
+            };
           }),
         ],
         clock,
