@@ -8,6 +8,7 @@ import { needsDirectory, purposeByWord, resolveTemplates } from './ca/template-d
 import { keyUsages } from './codec/extension.ts';
 import { oid } from './codec/oid.ts';
 import { PkiError } from './errors.ts';
+import type { KeyPlace } from './keys/index.ts';
 
 const UNITS_MS: Readonly<Record<string, number>> = {
   ms: 1,
@@ -467,7 +468,9 @@ const database = z
       password: secret.optional(),
       ca: file
         .optional()
-        .describe('PEM of the CA of the server’s certificate; the system’s if absent. Not needed on one machine.'),
+        .describe(
+          'PEM of the CA of the server’s certificate; the system’s if absent. Not needed on one machine.',
+        ),
       connectionsMax: z.int().min(1).max(1000).default(10).describe('For each thread and process.'),
     }),
   })
@@ -685,6 +688,26 @@ export function readConfig(path: string): Config {
     throw new PkiError('config_invalid', `cannot read ${path}`, { cause });
   }
   return parseConfig(text, dirname(resolve(path)));
+}
+
+/**
+ * Reads a file that says where one key is, as a configuration says it below `key`.
+ *
+ * @throws PkiError `config_invalid`.
+ */
+export function readKeyPlace(path: string): KeyPlace {
+  let raw: unknown;
+  try {
+    raw = parseYaml(readFileSync(path, 'utf8'), { maxAliasCount: 0 });
+  } catch (cause) {
+    throw new PkiError('config_invalid', `${path} cannot be read, or is not YAML`, { cause });
+  }
+  const parsed = key.safeParse(raw);
+  if (parsed.success) return absolutePaths(parsed.data, dirname(resolve(path)));
+  throw new PkiError(
+    'config_invalid',
+    `${path}: ${parsed.error.issues.map(({ message }) => message).join('; ')}`,
+  );
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string {

@@ -39,6 +39,7 @@ const answersSchema = z.strictObject({
     caUrls: urls,
     crlDays: z.int().min(1).max(3660).default(180),
     passphrase: secret.optional(),
+    keyPlace: path.optional(),
   }),
   issuing: z
     .array(
@@ -54,6 +55,7 @@ const answersSchema = z.strictObject({
         crlUrls: urls,
         caUrls: urls,
         passphrase: secret.optional(),
+        keyPlace: path.optional(),
       }),
     )
     .min(1)
@@ -91,11 +93,18 @@ export function parseAnswers(raw: unknown, folder: string): CeremonyAnswers {
     );
   }
   const { root, issuing, publish, ...people } = parsed.data;
-  const placed = <T extends { readonly folder: string; readonly passphrase?: string | undefined }>(
+  const placed = <
+    T extends {
+      readonly folder: string;
+      readonly passphrase?: string | undefined;
+      readonly keyPlace?: string | undefined;
+    },
+  >(
     part: T,
   ): T => ({
     ...part,
     folder: resolve(folder, part.folder),
+    ...(part.keyPlace === undefined ? {} : { keyPlace: resolve(folder, part.keyPlace) }),
     ...(part.passphrase?.startsWith('file:') === true
       ? { passphrase: `file:${resolve(folder, part.passphrase.slice(5))}` }
       : {}),

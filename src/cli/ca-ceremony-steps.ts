@@ -141,7 +141,11 @@ async function openOrMakeKey(
   choice: KeyChoice,
   algorithm?: KeyAlgorithm,
 ): Promise<PrivateKey> {
-  if ('place' in choice) return await openKey(choice.place, 'sign');
+  if ('place' in choice) {
+    const key = await openKey(choice.place, 'sign');
+    say(ceremony, `${key.place} opened: a key of ${caKeyAlgorithmOf(key.spki)}`);
+    return key;
+  }
   const { file: path } = choice;
   const make = algorithm !== undefined && !existsSync(path);
   const question = `passphrase of ${path}`;
@@ -207,7 +211,7 @@ export async function initRoot(ceremony: Ceremony, wish: InitRoot): Promise<Cert
   const validity = validityFor(wish.years, ceremony.clock);
   say(
     ceremony,
-    `to be made: root “${nameToString(subject)}”, key ${wish.algorithm}, until ${validity.notAfter.toISOString()}`,
+    `to be made: root “${nameToString(subject)}”, ${wish.key === undefined ? `key ${wish.algorithm}` : 'with a key that exists'}, until ${validity.notAfter.toISOString()}`,
   );
   await consent(ceremony, 'Make this root?');
   const choice: KeyChoice = wish.key ?? {

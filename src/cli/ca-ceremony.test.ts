@@ -426,6 +426,68 @@ describe('step by step', () => {
     assert.notDeepEqual(newer.extensions[0], older.extensions[0]);
   });
 
+  test('keys that are elsewhere are named as in a configuration', async () => {
+    for (const name of ['root', 'issuing']) {
+      await ca(
+        'request',
+        at(`${name}.csr`),
+        '--key',
+        at(`${name}.key.pem`),
+        '--subject',
+        'CN=x',
+        '--algorithm',
+        'p-256',
+        ...secret(name),
+      );
+      writeFileSync(at(`${name}.yaml`), `{ file: ${name}.key.pem, passphrase: 'file:${name}.passphrase' }`);
+    }
+    await ca(
+      'init-root',
+      '--root',
+      at('root'),
+      '--subject',
+      rootSubject,
+      ...crlUrl,
+      ...caUrl,
+      '--key-place',
+      at('root.yaml'),
+      '--yes',
+    );
+    assert.ok(!existsSync(at('root', 'root-1.key.pem')));
+    await ca('request', at('ca.csr'), '--subject', 'CN=Placed', '--key-place', at('issuing.yaml'));
+    await ca('sign-request', at('ca.csr'), at('ca.pem'), '--root', at('root'), '--yes');
+    const importPlaced = (...more: string[]) =>
+      ca(
+        'import',
+        at('ca.pem'),
+        at('chain.pem'),
+        '--issuer',
+        at('root', 'root-1.pem'),
+        ...crlUrl,
+        ...caUrl,
+        '--yes',
+        ...more,
+      );
+    await assert.rejects(
+      importPlaced(),
+      refusedWith('ceremony_answers', /exactly one of --key and --key-place/),
+    );
+    await assert.rejects(
+      importPlaced('--key-place', at('root.yaml')),
+      refusedWith('key_capability', /for another key/),
+    );
+    assert.match(
+      await importPlaced('--key-place', at('issuing.yaml')),
+      /file .*issuing\.key\.pem opened: a key of p-256/,
+    );
+    assert.ok(x509('ca.pem').verify(x509('root', 'root-1.pem').publicKey));
+    writeFileSync(at('bad.yaml'), '{ file: x }');
+    await assert.rejects(
+      importPlaced('--key-place', at('bad.yaml')),
+      refusedWith('config_invalid', /exactly one of file/),
+    );
+  });
+
   test('a root whose key was made before the program was killed goes on with that key', async () => {
     await initRoot();
     const key = read('root', 'root-1.key.pem');

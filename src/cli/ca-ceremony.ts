@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { stringify } from 'yaml';
 import { fingerprintOf, ROOT_STATE_FILE, writeNewFile } from '../ca/index.ts';
 import { nameFromString, nameToString, revocationReasons, sameOctets } from '../codec/index.ts';
+import { readKeyPlace } from '../config.ts';
 import { errorCodeOf, PkiError } from '../errors.ts';
 import type { KeyAlgorithm } from '../keys/index.ts';
 import { systemClock } from '../telemetry.ts';
@@ -13,6 +14,7 @@ import {
   type Ceremony,
   importIssuing,
   initRoot,
+  type KeyChoice,
   makeRequest,
   type RootReason,
   renewRoot,
@@ -44,6 +46,10 @@ interface UrlOptions {
 
 const rootReasons = Object.keys(revocationReasons).filter((reason) => reason !== 'certificateHold');
 const passphraseOption = ['--passphrase <reference>', 'file:PATH or env:NAME; asked for if absent'] as const;
+const placeOption = [
+  '--key-place <file>',
+  'YAML that says where the key is, as below `key` in leafgate.yaml: pkcs11 or keyVault',
+] as const;
 const rootOption = ['--root <folder>', 'folder of the offline root'] as const;
 
 /** Adds the commands. */
@@ -62,18 +68,20 @@ export function addCeremony(ca: Command): void {
       listed,
       [],
     )
+    .option(...placeOption)
     .option(...passphraseOption)
     .action(
       async (
         options: RootOptions &
           NewKeyOptions &
-          UrlOptions & { readonly subject: string; readonly pathLength?: number },
+          UrlOptions & { readonly subject: string; readonly pathLength?: number; readonly keyPlace?: string },
       ) => {
         await run('init-root', options, async (ceremony) => {
           await initRoot(ceremony, {
             ...options,
             crlUrls: someOf('--crl-url', options.crlUrl),
             caUrls: someOf('--ca-url', options.caUrl),
+            ...(options.keyPlace === undefined ? {} : { key: { place: readKeyPlace(options.keyPlace) } }),
           });
         });
       },
@@ -81,7 +89,8 @@ export function addCeremony(ca: Command): void {
   withCommon(ca.command('request'))
     .description('make an issuing CA’s key and its PKCS #10 request to the root')
     .argument('<file>', 'where the request goes, as PEM')
-    .requiredOption('--key <file>', 'the key file; made if it is not there')
+    .option('--key <file>', 'the key file; made if it is not there')
+    .option(...placeOption)
     .requiredOption('--subject <name>', 'such as CN=Example Issuing CA,O=Example')
     .addOption(
       new Option('--algorithm <kind>', 'kind of a new key; without it the key must be there').choices(
@@ -93,7 +102,8 @@ export function addCeremony(ca: Command): void {
       async (
         file: string,
         options: CommonOptions & {
-          readonly key: string;
+          readonly key?: string;
+          readonly keyPlace?: string;
           readonly subject: string;
           readonly algorithm?: KeyAlgorithm;
           readonly passphrase?: string;
@@ -101,7 +111,7 @@ export function addCeremony(ca: Command): void {
       ) => {
         await run('request', options, async (ceremony) => {
           await makeRequest(ceremony, {
-            key: { file: options.key, passphrase: options.passphrase },
+            key: keyChoiceOf(options),
             algorithm: options.algorithm,
             subject: options.subject,
             out: file,
@@ -200,6 +210,7 @@ export function addCeremony(ca: Command): void {
       listed,
       [],
     )
+    .option('--new-key-place <file>', 'with --new-key: YAML that says where the new key is')
     .option('--new-passphrase <reference>', 'with --new-key: of the new key; that of the old one if absent')
     .option(...passphraseOption)
     .action(
@@ -210,6 +221,7 @@ export function addCeremony(ca: Command): void {
             readonly years: number;
             readonly subject?: string;
             readonly newPassphrase?: string;
+            readonly newKeyPlace?: string;
           },
       ) => {
         await run('renew-root', options, async (ceremony) => {
@@ -224,6 +236,9 @@ export function addCeremony(ca: Command): void {
                     algorithm: options.newKey,
                     subject: options.subject,
                     passphrase: options.newPassphrase,
+                    ...(options.newKeyPlace === undefined
+                      ? {}
+                      : { key: { place: readKeyPlace(options.newKeyPlace) } }),
                     crlUrls: someOf('--crl-url', options.crlUrl),
                     caUrls: someOf('--ca-url', options.caUrl),
                   },
@@ -241,7 +256,8 @@ export function addCeremony(ca: Command): void {
       listed,
       [],
     )
-    .requiredOption('--key <file>', 'the key file of the request')
+    .option('--key <file>', 'the key file of the request')
+    .option(...placeOption)
     .option('--name <name>', 'names the CA in the configuration', 'issuing')
     .requiredOption('--crl-url <url>', 'where this CA’s CRL will be found; may be repeated', listed, [])
     .requiredOption(
@@ -259,7 +275,8 @@ export function addCeremony(ca: Command): void {
         options: CommonOptions &
           UrlOptions & {
             readonly issuer: string[];
-            readonly key: string;
+            readonly key?: string;
+            readonly keyPlace?: string;
             readonly name: string;
             readonly passphrase?: string;
             readonly rootFingerprint?: string;
@@ -270,7 +287,7 @@ export function addCeremony(ca: Command): void {
             certificate,
             out: file,
             issuers: someOf('--issuer', options.issuer),
-            key: { file: options.key, passphrase: options.passphrase },
+            key: keyChoiceOf(options),
             name: options.name,
             crlUrls: someOf('--crl-url', options.crlUrl),
             caUrls: someOf('--ca-url', options.caUrl),
@@ -376,24 +393,31 @@ async function allSteps(ceremony: Ceremony, { root, issuing, publish }: Ceremony
       ceremony.show(line);
       ceremony.transcript?.note(line);
     });
-  } else await initRoot(ceremony, { ...root, root: root.folder });
+  } else {
+    const place = root.keyPlace === undefined ? {} : { key: { place: readKeyPlace(root.keyPlace) } };
+    await initRoot(ceremony, { ...root, ...place, root: root.folder });
+  }
 
   const certificates: string[] = [];
   for (const ca of issuing) {
     const at = (suffix: string) => join(ca.folder, `${ca.name}${suffix}`);
-    const key = { file: at('.key.pem'), passphrase: ca.passphrase };
     step(
       `request of ${ca.name}`,
       'request',
       at('.csr.pem'),
       '--key',
-      key.file,
+      at('.key.pem'),
       '--subject',
       ca.subject,
       '--algorithm',
       ca.algorithm,
     );
-    await makeRequest(ceremony, { key, algorithm: ca.algorithm, subject: ca.subject, out: at('.csr.pem') });
+    await makeRequest(ceremony, {
+      key: keyOf(ca),
+      algorithm: ca.algorithm,
+      subject: ca.subject,
+      out: at('.csr.pem'),
+    });
     step(`the root signs ${ca.name}`, 'sign-request', at('.csr.pem'), at('.pem'), '--root', root.folder);
     await signRequest(ceremony, {
       ...ca,
@@ -418,7 +442,7 @@ async function allSteps(ceremony: Ceremony, { root, issuing, publish }: Ceremony
     await importIssuing(ceremony, {
       certificate: at('.pem'),
       issuers: rootFiles,
-      key: { file: at('.key.pem'), passphrase: ca.passphrase },
+      key: keyOf(ca),
       name: ca.name,
       out: at('-chain.pem'),
       crlUrls: ca.crlUrls,
@@ -444,6 +468,13 @@ async function allSteps(ceremony: Ceremony, { root, issuing, publish }: Ceremony
   await writeBundle(ceremony, { certificates: [...rootFiles, ...certificates], out: bundle });
   ceremony.show('');
   ceremony.show(`done. Lock ${root.folder} away: no server reads it, and every server refuses it.`);
+}
+
+/** The key of an issuing CA in a ceremony: a file in its folder if nothing else is said. */
+function keyOf(ca: CeremonyAnswers['issuing'][number]): KeyChoice {
+  return ca.keyPlace === undefined
+    ? { file: join(ca.folder, `${ca.name}.key.pem`), passphrase: ca.passphrase }
+    : { place: readKeyPlace(ca.keyPlace) };
 }
 
 // --- common ---------------------------------------------------------------------------------------------------------------
@@ -500,6 +531,18 @@ async function recorded(
   } finally {
     transcript?.close();
   }
+}
+
+/** A key file or a place, and not both. */
+function keyChoiceOf(options: {
+  readonly key?: string;
+  readonly keyPlace?: string;
+  readonly passphrase?: string;
+}): KeyChoice {
+  const { key, keyPlace, passphrase } = options;
+  if (key !== undefined && keyPlace === undefined) return { file: key, passphrase };
+  if (key === undefined && keyPlace !== undefined) return { place: readKeyPlace(keyPlace) };
+  throw new PkiError('ceremony_answers', 'exactly one of --key and --key-place says where the key is');
 }
 
 function withCommon(command: Command): Command {

@@ -22,6 +22,7 @@ import {
 import { openPkiStore, type PkiDatabase, type PkiStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { readChain } from './identity.ts';
+import { assertRootIsOffline } from './root-offline.ts';
 
 /** Name and version, as Intune sees us in `callerInfo`. */
 export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
@@ -59,6 +60,7 @@ export function databaseOf({ database, dataFolder }: ServerConfig): PkiDatabase 
 
 /** Opens store, CA and RA. Several processes may do so on one data folder. */
 export async function openAuthorities(config: ServerConfig, log: Log, clock: Clock): Promise<Authorities> {
+  assertRootIsOffline(config);
   const store = await openPkiStore(databaseOf(config));
   try {
     const issuers: Issuer[] = [];
