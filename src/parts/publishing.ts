@@ -179,7 +179,7 @@ export async function startPublishing(
   return {
     noteCrls: (states) => {
       const now = states.map((crl) => `${crl.issuer} ${crl.partition} ${crl.kind} ${crl.crlNumber}`).join();
-      if (known !== undefined && known !== now) publisher.wake();
+      if (known !== now) publisher.wake();
       known = now;
     },
     state: () => publisher.state(),
@@ -196,10 +196,19 @@ async function whenTried(publisher: Publisher): Promise<void> {
   while (publisher.state().some(({ status }) => status === 'unknown') && Date.now() < end) await sleep(20);
 }
 
-/** Looks until all is well, or for the last time; then it says what is wrong. */
-async function warnOfUrls(look: () => Promise<UrlFinding[]>, log: Log, signal: AbortSignal): Promise<void> {
+/**
+ * Looks until all is well, or for the last time; then it says loudly what is wrong. Never throws.
+ *
+ * @param pausesMs before each look
+ */
+export async function warnOfUrls(
+  look: () => Promise<UrlFinding[]>,
+  log: Log,
+  signal: AbortSignal,
+  pausesMs: readonly number[] = URL_CHECK_PAUSES_MS,
+): Promise<void> {
   let findings: readonly UrlFinding[] = [];
-  for (const pauseMs of URL_CHECK_PAUSES_MS) {
+  for (const pauseMs of pausesMs) {
     try {
       await sleep(pauseMs, undefined, { signal, ref: false });
       findings = await look();
