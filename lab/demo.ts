@@ -96,6 +96,18 @@ async function proveUse(checks: Checks, tenant: Tenant, identity: Identity): Pro
     ]);
     return stdout.trim().split(': ').at(-1);
   });
+  await checks.check(
+    'openssl ocsp hears that it is good, from a responder that the CA appointed',
+    async () => {
+      const { stdout } = await promisify(execFile)('openssl', [
+        ...['ocsp', '-url', tenant.urls.ocsp, '-CAfile', tenant.rootFile, '-verify_other', tenant.chainFile],
+        ...['-issuer', tenant.chainFile, '-cert', join(tenant.folder, 'device.pem')],
+      ]);
+      const [, status] = /: (good|revoked|unknown)$/m.exec(stdout) ?? [];
+      demand(status === 'good', stdout);
+      return status;
+    },
+  );
   const service = await openMutualTlsService({
     cert: await readFile(join(tenant.folder, 'edge', 'web.pem'), 'utf8'),
     key: await clearKey(join(tenant.folder, 'edge', 'web')),
