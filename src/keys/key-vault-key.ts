@@ -320,10 +320,16 @@ function openingError(place: string, cause: unknown): PkiError {
       { cause },
     );
   }
-  const signIn = cause instanceof Error && cause.name === 'AuthenticationError';
-  if (signIn && [400, 401, 403].includes((cause as { readonly statusCode?: number }).statusCode ?? 0))
+  if (isSignInRefusal(cause))
     return new PkiError('key_locked', `${place}: the sign-in to Azure is refused: ${reasonOf(cause)}`, {
       cause,
     });
   return new PkiError('key_unavailable', `${place}: ${reasonOf(cause)}`, { cause });
+}
+
+/** Whether Entra said no, and not nothing (RFC 6749 §5.2). */
+function isSignInRefusal(cause: unknown): boolean {
+  const answer =
+    cause instanceof Error ? (cause.cause as { readonly errorCode?: unknown } | undefined) : undefined;
+  return ['invalid_client', 'unauthorized_client', 'invalid_grant'].includes(String(answer?.errorCode));
 }
