@@ -605,6 +605,13 @@ const table = {
     cause: 'The schema version in the database is higher than this program knows.',
     mend: 'Run the newer version, or restore a backup from before the upgrade.',
   },
+  backup_failed: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the backup cannot be made or used',
+    cause: 'A file is in the way, or the backup is not what its manifest describes.',
+    mend: 'Read the message: name another file, take another backup, or allow the store to be set aside.',
+  },
   store_not_durable: {
     kind: 'misconfigured',
     http: 500,

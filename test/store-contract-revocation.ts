@@ -19,7 +19,8 @@ export async function entriesOf(
   more: { readonly partition?: number; readonly changedAfter?: number } = {},
 ): Promise<CrlEntry[]> {
   const entries: CrlEntry[] = [];
-  for await (const page of store.crlEntries({ issuer, partition: 0, validAt, ...more })) entries.push(...page);
+  for await (const page of store.crlEntries({ issuer, partition: 0, validAt, ...more }))
+    entries.push(...page);
   return entries;
 }
 

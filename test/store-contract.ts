@@ -23,6 +23,7 @@ import type {
 } from '../src/store/index.ts';
 import type { ChildTask, Spoils } from './store-contract-child.ts';
 import { entriesOf, revocationContract } from './store-contract-revocation.ts';
+import { upkeepContract } from './store-contract-upkeep.ts';
 import {
   auditOf,
   certificateBytes,
@@ -41,6 +42,8 @@ export interface StoreUnderTest {
   readonly elsewhere: Elsewhere;
   /** Closes the store and opens it again, on the same data. */
   reopen(): Promise<PkiStore>;
+  /** Runs SQL beside the store, as who owns the database. */
+  run(sql: string): Promise<void>;
   /** Closes the store and removes its data. */
   close(): Promise<void>;
 }
@@ -496,6 +499,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     });
 
     revocationContract(it);
+    upkeepContract(name, it);
 
     describe('certificates', () => {
       let under: StoreUnderTest;

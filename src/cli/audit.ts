@@ -1,5 +1,7 @@
 /** `leafgate audit`: what happened, and why something was refused. */
 import type { Command } from 'commander';
+import { verifySignedAuditLog } from '../parts/audit-signer.ts';
+import { assertWhole } from '../store/index.ts';
 import { configOption, withAuthorities } from './context.ts';
 import { type ListingOptions, positiveInteger, printRows } from './output.ts';
 
@@ -39,4 +41,17 @@ export function addAudit(program: Command): void {
         });
       },
     );
+  audit
+    .command('verify')
+    .description('recompute the chain of hashes and the signed checkpoints; names the first damaged entry')
+    .option(...configOption)
+    .action(async (options: { config?: string }) => {
+      await withAuthorities(options.config, async ({ store, issuers }) => {
+        const found = await verifySignedAuditLog(store, issuers);
+        assertWhole(found);
+        console.log(
+          `${found.entries} entries up to number ${found.last} and ${found.checkpoints} checkpoints are whole`,
+        );
+      });
+    });
 }

@@ -397,8 +397,45 @@ export interface RaStore extends AuditStore {
   challenge(challengeHash: string): Promise<ChallengeRecord | undefined>;
 }
 
+/** What may go from a store. */
+export interface RetentionRule {
+  /**
+   * Certificates whose notAfter is before it, if a CRL issued after that has listed what is revoked (RFC 5280 §3.3);
+   * claims from before it whose certificate is gone; challenges that expired before it.
+   */
+  readonly expiredBefore: Date;
+  /** Audit entries before the newest checkpoint that was signed before it; the checkpoint's own entry stays. */
+  readonly auditBefore: Date;
+}
+
+/** How much a rule takes, or would take. */
+export interface PruneCounts {
+  readonly certificates: number;
+  readonly enrolments: number;
+  readonly challenges: number;
+  readonly auditEntries: number;
+}
+
+/** What an operator does to a store. */
+export interface StoreUpkeep {
+  /** What `prune` would take now; of enrolments, those whose certificate is gone already. */
+  prunable(rule: RetentionRule): Promise<PruneCounts>;
+  /** Removes what the rule lets go, in many small transactions: it can be interrupted and run again. */
+  prune(rule: RetentionRule): Promise<PruneCounts>;
+  /**
+   * Makes a store that was restored from a backup fit to go on: the CRL numbers of the issuers grow by `crlNumberStep`,
+   * beyond any that were given after the backup; the CRLs on record count as due, deltas are forgotten; the audit entry is
+   * recorded in the same transaction.
+   */
+  resumeAfterRestore(restore: {
+    readonly issuers: readonly string[];
+    readonly crlNumberStep: number;
+    readonly audit: AuditEntry;
+  }): Promise<void>;
+}
+
 /** Everything that a server remembers, in one place. */
-export interface PkiStore extends CaStore, RaStore, AuditChain {
+export interface PkiStore extends CaStore, RaStore, AuditChain, StoreUpkeep {
   /** Finishes what is being written and lets the store go. A second call does nothing. */
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 /** What must survive a crash: the contract of the PKI store, on SQLite and on PostgreSQL. */
 export { type AuditVerification, appendCheckpoint, assertWhole, verifyAuditLog } from './audit-chain.ts';
+export { type BackupManifest, backupStore, CRL_NUMBER_STEP, restoreStore, verifyBackup } from './backup.ts';
 export type {
   AcceptedEnrolment,
   AuditChain,
@@ -21,7 +22,9 @@ export type {
   CrlState,
   EnrolmentRecord,
   PkiStore,
+  PruneCounts,
   RaStore,
+  RetentionRule,
   RevocationReason,
   SerialNumber,
   StoredAuditEntry,

@@ -20,6 +20,11 @@ storeContract('SQLite', async () => {
       open: 'openPkiStore',
       argument: { sqlite: path },
     },
+    run: async (sql) => {
+      const db = new DatabaseSync(path);
+      db.exec(sql);
+      db.close();
+    },
     reopen: async () => {
       await current.close();
       current = openSqliteStore(path);

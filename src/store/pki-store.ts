@@ -20,6 +20,8 @@ import type {
   CrlState,
   EnrolmentRecord,
   PkiStore,
+  PruneCounts,
+  RetentionRule,
   RevocationReason,
   SerialNumber,
   StoredAuditEntry,
@@ -673,7 +675,110 @@ class SqlitePkiStore implements PkiStore {
     );
     return row && challengeRecord(row);
   }
+
+  // --- upkeep -----------------------------------------------------------------------------------------------------
+
+  async prunable(rule: RetentionRule): Promise<PruneCounts> {
+    const count = (sql: string, ...parameters: SQLInputValue[]) =>
+      this.#file.first<{ count: number }>(`SELECT count(*) AS count FROM ${sql}`, ...parameters)?.count ?? 0;
+    const expiredBefore = rule.expiredBefore.getTime();
+    const start = this.#pruneTo(rule);
+    return {
+      certificates: count(`certificate ${PRUNABLE_CERTIFICATE}`, expiredBefore),
+      enrolments: count(`enrolment ${PRUNABLE_ENROLMENT}`, expiredBefore),
+      challenges: count(`challenge ${PRUNABLE_CHALLENGE}`, expiredBefore),
+      auditEntries: start === undefined ? 0 : count('audit_entry WHERE number <= ?', start.number),
+    };
+  }
+
+  async prune(rule: RetentionRule): Promise<PruneCounts> {
+    const expiredBefore = rule.expiredBefore.getTime();
+    const certificates = await this.#inBatches(() => {
+      const ids = `SELECT id FROM certificate ${PRUNABLE_CERTIFICATE} ORDER BY id LIMIT ${PRUNE_ROWS}`;
+      this.#file.run(`DELETE FROM certificate_body WHERE certificateID IN (${ids})`, expiredBefore);
+      return this.#file.run(`DELETE FROM certificate WHERE id IN (${ids})`, expiredBefore);
+    });
+    const enrolments = await this.#inBatches(() =>
+      this.#file.run(
+        `DELETE FROM enrolment WHERE id IN (SELECT id FROM enrolment ${PRUNABLE_ENROLMENT} LIMIT ${PRUNE_ROWS})`,
+        expiredBefore,
+      ),
+    );
+    const challenges = await this.#inBatches(() =>
+      this.#file.run(
+        `DELETE FROM challenge WHERE challengeHash IN
+           (SELECT challengeHash FROM challenge ${PRUNABLE_CHALLENGE} LIMIT ${PRUNE_ROWS})`,
+        expiredBefore,
+      ),
+    );
+    const start = this.#pruneTo(rule);
+    if (start !== undefined) {
+      await this.#file.commit(() => {
+        this.#file.run('INSERT INTO audit_start (number, hash) VALUES (?, ?)', start.number, start.hash);
+        this.#file.run('DELETE FROM audit_start WHERE number < ?', start.number);
+        this.#file.run('DELETE FROM audit_checkpoint WHERE number <= ?', start.number);
+      });
+    }
+    // Also what an interrupted run has left.
+    const { number } = await this.auditStart();
+    const auditEntries = await this.#inBatches(() =>
+      this.#file.run(
+        `DELETE FROM audit_entry WHERE number IN
+           (SELECT number FROM audit_entry WHERE number <= ? ORDER BY number LIMIT ${PRUNE_ROWS})`,
+        number,
+      ),
+    );
+    return { certificates, enrolments, challenges, auditEntries };
+  }
+
+  /** The last audit entry that the rule lets go; `undefined` if there is none. */
+  #pruneTo({ auditBefore }: RetentionRule): { number: number; hash: Uint8Array } | undefined {
+    return this.#file.first(
+      `SELECT number, hash FROM audit_entry
+       WHERE number = (SELECT max(number) - 1 FROM audit_checkpoint WHERE at < ?)
+         AND number > (SELECT coalesce(max(number), 0) FROM audit_start)`,
+      auditBefore.getTime(),
+    );
+  }
+
+  async #inBatches(remove: () => number): Promise<number> {
+    let sum = 0;
+    for (;;) {
+      const removed = await this.#file.commit(remove);
+      sum += removed;
+      if (removed < PRUNE_ROWS) return sum;
+    }
+  }
+
+  async resumeAfterRestore(restore: Parameters<PkiStore['resumeAfterRestore']>[0]): Promise<void> {
+    await this.#file.commit(() => {
+      for (const issuer of restore.issuers) {
+        this.#file.run(
+          `INSERT INTO issuer_counter (issuer, crlNumber) VALUES (?, ?)
+           ON CONFLICT DO UPDATE SET crlNumber = crlNumber + excluded.crlNumber`,
+          issuer,
+          restore.crlNumberStep,
+        );
+        this.#file.run("DELETE FROM crl WHERE issuer = ? AND kind = 'delta'", issuer);
+        this.#file.run('UPDATE crl SET nextUpdate = thisUpdate WHERE issuer = ?', issuer);
+      }
+      this.#insertAudit(restore.audit);
+    });
+  }
 }
+
+/** Rows that are pruned in one transaction: some ten milliseconds. */
+const PRUNE_ROWS = 1_000;
+
+const PRUNABLE_CERTIFICATE = `WHERE notAfter < ? AND (revokedAt IS NULL OR EXISTS (
+  SELECT 1 FROM crl
+  WHERE crl.issuer = certificate.issuer AND crl.crlPartition = certificate.crlPartition AND kind = 'full'
+    AND crl.thisUpdate > certificate.notAfter))`;
+
+const PRUNABLE_ENROLMENT = `WHERE acceptedAt < ? AND NOT EXISTS (
+  SELECT 1 FROM certificate WHERE certificate.requestID = enrolment.requestID AND isAbandoned = 0)`;
+
+const PRUNABLE_CHALLENGE = 'WHERE expiresAt < ?';
 
 /** How each status is found; the rare ones by an index or a small table. */
 const statusCondition: Readonly<Record<CertificateStatus, string>> = {

@@ -25,6 +25,7 @@ storeContract('PostgreSQL', async () => {
       open: 'openPkiStore',
       argument: { postgres },
     },
+    run: (sql) => server.run(postgres, sql),
     reopen: async () => {
       await current.close();
       current = await open(postgres);

@@ -17,6 +17,8 @@ import type {
   CrlState,
   EnrolmentRecord,
   PkiStore,
+  PruneCounts,
+  RetentionRule,
   RevocationReason,
   SerialNumber,
   StoredAuditEntry,
@@ -505,7 +507,112 @@ class PostgresPkiStore implements PkiStore {
     );
     return row && challengeRecord(row);
   }
+
+  // --- upkeep -----------------------------------------------------------------------------------------------------
+
+  async prunable(rule: RetentionRule): Promise<PruneCounts> {
+    const count = async (sql: string, value: number) =>
+      (await this.#pool.first<{ count: number }>(`SELECT count(*) AS count FROM ${sql}`, value))?.count ?? 0;
+    const expiredBefore = rule.expiredBefore.getTime();
+    const start = await this.#pruneTo(rule);
+    return {
+      certificates: await count(`certificate ${PRUNABLE_CERTIFICATE}`, expiredBefore),
+      enrolments: await count(`enrolment ${PRUNABLE_ENROLMENT}`, expiredBefore),
+      challenges: await count(`challenge ${PRUNABLE_CHALLENGE}`, expiredBefore),
+      auditEntries: start === undefined ? 0 : await count('audit_entry WHERE number <= $1', start.number),
+    };
+  }
+
+  async prune(rule: RetentionRule): Promise<PruneCounts> {
+    const expiredBefore = rule.expiredBefore.getTime();
+    const certificates = await this.#inBatches(
+      `WITH pruned AS (
+         DELETE FROM certificate WHERE id IN
+           (SELECT id FROM certificate ${PRUNABLE_CERTIFICATE} ORDER BY id LIMIT ${PRUNE_ROWS})
+         RETURNING id
+       )
+       DELETE FROM certificate_body USING pruned WHERE "certificateID" = pruned.id`,
+      expiredBefore,
+    );
+    const enrolments = await this.#inBatches(
+      `DELETE FROM enrolment WHERE (endpoint, "replayKey") IN
+         (SELECT endpoint, "replayKey" FROM enrolment ${PRUNABLE_ENROLMENT} LIMIT ${PRUNE_ROWS})`,
+      expiredBefore,
+    );
+    const challenges = await this.#inBatches(
+      `DELETE FROM challenge WHERE "challengeHash" IN
+         (SELECT "challengeHash" FROM challenge ${PRUNABLE_CHALLENGE} LIMIT ${PRUNE_ROWS})`,
+      expiredBefore,
+    );
+    const start = await this.#pruneTo(rule);
+    if (start !== undefined) {
+      await this.#pool.transact(async (session) => {
+        await session.run('INSERT INTO audit_start (number, hash) VALUES ($1, $2)', start.number, start.hash);
+        await session.run('DELETE FROM audit_start WHERE number < $1', start.number);
+        await session.run('DELETE FROM audit_checkpoint WHERE number <= $1', start.number);
+      });
+    }
+    // Also what an interrupted run has left.
+    const { number } = await this.auditStart();
+    const auditEntries = await this.#inBatches(
+      `DELETE FROM audit_entry WHERE number IN
+         (SELECT number FROM audit_entry WHERE number <= $1 ORDER BY number LIMIT ${PRUNE_ROWS})`,
+      number,
+    );
+    return { certificates, enrolments, challenges, auditEntries };
+  }
+
+  /** The last audit entry that the rule lets go; `undefined` if there is none. */
+  async #pruneTo({
+    auditBefore,
+  }: RetentionRule): Promise<{ readonly number: number; readonly hash: Uint8Array } | undefined> {
+    return await this.#pool.first(
+      `SELECT number, hash FROM audit_entry
+       WHERE number = (SELECT max(number) - 1 FROM audit_checkpoint WHERE at < $1)
+         AND number > (SELECT coalesce(max(number), 0) FROM audit_start)`,
+      auditBefore.getTime(),
+    );
+  }
+
+  async #inBatches(sql: string, value: number): Promise<number> {
+    let sum = 0;
+    for (;;) {
+      const removed = await this.#pool.run(sql, value);
+      sum += removed;
+      if (removed < PRUNE_ROWS) return sum;
+    }
+  }
+
+  async resumeAfterRestore(restore: Parameters<PkiStore['resumeAfterRestore']>[0]): Promise<void> {
+    await this.#pool.transact(async (session) => {
+      for (const issuer of restore.issuers) {
+        await session.run(
+          `INSERT INTO issuer_counter (issuer, "crlNumber") VALUES ($1, $2)
+           ON CONFLICT (issuer)
+           DO UPDATE SET "crlNumber" = issuer_counter."crlNumber" + excluded."crlNumber"`,
+          issuer,
+          restore.crlNumberStep,
+        );
+        await session.run("DELETE FROM crl WHERE issuer = $1 AND kind = 'delta'", issuer);
+        await session.run('UPDATE crl SET "nextUpdate" = "thisUpdate" WHERE issuer = $1', issuer);
+      }
+      await appendAudit(session, restore.audit);
+    });
+  }
 }
+
+/** Rows that are pruned in one transaction. */
+const PRUNE_ROWS = 1_000;
+
+const PRUNABLE_CERTIFICATE = `WHERE "notAfter" < $1 AND ("revokedAt" IS NULL OR EXISTS (
+  SELECT 1 FROM crl
+  WHERE crl.issuer = certificate.issuer AND crl."crlPartition" = certificate."crlPartition" AND kind = 'full'
+    AND crl."thisUpdate" > certificate."notAfter"))`;
+
+const PRUNABLE_ENROLMENT = `WHERE "acceptedAt" < $1 AND NOT EXISTS (
+  SELECT 1 FROM certificate WHERE certificate."requestID" = enrolment."requestID" AND "isAbandoned" = 0)`;
+
+const PRUNABLE_CHALLENGE = 'WHERE "expiresAt" < $1';
 
 /** The claim first, then the certificate; whatever stands in its way leaves no claim behind. */
 async function reserve(
