@@ -132,6 +132,11 @@ export class CertificateAuthority {
     return issuer;
   }
 
+  /** The templates, by the order of the configuration. */
+  get templates(): readonly CertificateTemplate[] {
+    return [...this.#templates.values()];
+  }
+
   /** The template of this name. Throws PkiError `template_denied` if there is none. */
   template(name: string): CertificateTemplate {
     const template = this.#templates.get(name);

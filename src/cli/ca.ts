@@ -1,99 +1,44 @@
 /** `leafgate ca`: the views and actions of a CA administrator (certsrv.msc's, in words). */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { type Command, Option } from 'commander';
-import { buildPem, parseCertificationRequest, parsePem, revocationReasons } from '../codec/index.ts';
+import type { Command } from 'commander';
+import { buildPem, parseCertificationRequest, parsePem } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { CertificateRecord, RevocationReason } from '../store/index.ts';
 import { addCeremony } from './ca-ceremony.ts';
 import { addCaPublish } from './ca-publish.ts';
+import { addCaRevoke } from './ca-revoke.ts';
+import { factsOf, findCertificate, operator } from './ca-search.ts';
+import { addCaViews } from './ca-views.ts';
 import { configOption, withAuthorities } from './context.ts';
-import { type ListingOptions, positiveInteger, printFacts, printRows } from './output.ts';
+import { type ListingOptions, positiveInteger, printFacts } from './output.ts';
 
 interface ConfigChoice {
   readonly config?: string;
 }
 
-const statuses = ['intent', 'issued', 'revoked', 'abandoned'] as const;
-
-const columns = {
-  serialNumber: 'Serial number',
-  status: 'Status',
-  template: 'Certificate template',
-  requester: 'Requester name',
-  device: 'Device',
-  subject: 'Subject',
-  notAfter: 'Expires',
-};
+interface CrlChoice {
+  readonly partition?: number;
+  readonly delta?: boolean;
+}
 
 /** Adds the commands. */
 export function addCa(program: Command): void {
   const ca = program.command('ca').description('issued certificates, revocation, CRLs');
   addCeremony(ca);
   addCaPublish(ca);
-  ca.command('list')
-    .description('certificates, newest first')
-    .option(...configOption)
-    .addOption(new Option('--status <status>', 'only these').choices(statuses))
-    .option('--device <device>', 'only this device’s')
-    .option('--template <name>', 'only of this template')
-    .option('--limit <n>', 'at most this many', positiveInteger, 50)
-    .option('--json', 'for machines')
-    .action(
-      async (
-        options: ConfigChoice &
-          ListingOptions & {
-            status?: (typeof statuses)[number];
-            device?: string;
-            template?: string;
-            limit: number;
-          },
-      ) => {
-        await withAuthorities(options.config, async ({ store }) => {
-          const { status, device, template, limit } = options;
-          const records = await store.certificates({
-            limit,
-            ...(status === undefined ? {} : { status }),
-            ...(device === undefined ? {} : { device }),
-            ...(template === undefined ? {} : { template }),
-          });
-          printRows(records.map(factsOf), columns, options);
-        });
-      },
-    );
+  addCaViews(ca);
+  addCaRevoke(ca);
   ca.command('show')
     .description('one certificate, with its PEM')
     .argument('<serialNumber>')
     .option(...configOption)
+    .option('--issuer <name>', 'of this issuing CA')
     .option('--json', 'for machines')
-    .action(async (serialNumber: string, options: ConfigChoice & ListingOptions) => {
-      await withAuthorities(options.config, async ({ store, issuers }) => {
-        const record = await find(store.certificateBySerial.bind(store), issuers, serialNumber);
+    .action(async (serialNumber: string, options: ConfigChoice & ListingOptions & { issuer?: string }) => {
+      await withAuthorities(options.config, async ({ store }) => {
+        const record = await findCertificate(store, { serialNumber, issuer: options.issuer });
         const pem = record.certificate === undefined ? '' : buildPem('CERTIFICATE', record.certificate);
         printFacts(options.json === true ? { ...factsOf(record), pem } : factsOf(record), options);
         if (options.json !== true) console.log(pem.trimEnd());
-      });
-    });
-  ca.command('revoke')
-    .description('revoke a certificate and publish the CRL')
-    .argument('<serialNumber>')
-    .option(...configOption)
-    .addOption(
-      new Option('--reason <reason>', 'RFC 5280 §5.3.1')
-        .choices(Object.keys(revocationReasons))
-        .default('unspecified'),
-    )
-    .action(async (serialNumber: string, options: ConfigChoice & { readonly reason: RevocationReason }) => {
-      await withAuthorities(options.config, async ({ store, ca: authority, issuers }) => {
-        const record = await find(store.certificateBySerial.bind(store), issuers, serialNumber);
-        const result = await authority.revoke({
-          issuer: record.issuer,
-          serialNumber: record.serialNumber,
-          reason: options.reason,
-          actor: operator(),
-          text: `revoked by ${operator()}`,
-        });
-        const crl = await authority.publishCrl(record.issuer);
-        console.log(`${record.serialNumber}: ${result}; CRL number ${crl.crlNumber}`);
       });
     });
   ca.command('crl')
@@ -101,9 +46,14 @@ export function addCa(program: Command): void {
     .argument('<issuer>')
     .argument('<file>')
     .option(...configOption)
-    .action(async (issuer: string, file: string, options: ConfigChoice) => {
+    .option('--partition <n>', 'of this partition; 0, the undivided one, if absent', positiveInteger)
+    .option('--delta', 'the delta CRL')
+    .action(async (issuer: string, file: string, options: ConfigChoice & CrlChoice) => {
       await withAuthorities(options.config, async ({ ca: authority }) => {
-        const crl = await authority.publishCrl(issuer);
+        await authority.publishCrls(issuer);
+        const { partition = 0, delta } = options;
+        const crl = await authority.latestCrl(issuer, partition, delta === true ? 'delta' : 'full');
+        if (crl === undefined) throw new PkiError('certificate_unknown', `CA “${issuer}” has no such CRL`);
         writeFileSync(file, crl.crl);
         console.log(`${file}: CRL number ${crl.crlNumber}, next update ${crl.nextUpdate.toISOString()}`);
       });
@@ -141,27 +91,4 @@ export function addCa(program: Command): void {
         });
       },
     );
-}
-
-function factsOf(record: CertificateRecord): Record<string, unknown> {
-  const { certificate: _der, ...facts } = record;
-  return facts;
-}
-
-async function find(
-  bySerial: (issuer: string, serialNumber: string) => Promise<CertificateRecord | undefined>,
-  issuers: readonly { readonly name: string }[],
-  serialNumber: string,
-): Promise<CertificateRecord> {
-  const wanted = serialNumber.toLowerCase().replaceAll(/[:\s]/g, '');
-  for (const { name } of issuers) {
-    const record = await bySerial(name, wanted);
-    if (record !== undefined) return record;
-  }
-  throw new PkiError('certificate_unknown', `no certificate with serial number ${wanted}`);
-}
-
-/** Who acts, for the audit log: the account that runs the command. */
-function operator(): string {
-  return `operator ${process.env.USER ?? process.env.USERNAME ?? 'unknown'}`;
 }

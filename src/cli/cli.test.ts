@@ -210,7 +210,7 @@ describe('leafgate ca, audit, challenge', () => {
     assert.deepEqual(more, []);
     assert.match(
       header,
-      /^Serial number +Status +Certificate template +Requester name +Device +Subject +Expires$/,
+      /^Request ID +Serial number +Status +Certificate template +Requester name +Device +Subject +Expires$/,
     );
     const at = (title: string) => row.slice(header.indexOf(title)).split(/ {2,}/)[0];
     assert.equal(at('Serial number'), serialNumber);
@@ -229,7 +229,7 @@ describe('leafgate ca, audit, challenge', () => {
       subjectAltName: 'DNS:scep.test',
     });
     assert.ok(!('certificate' in (record ?? {})));
-    assert.equal(await withConfig('ca', 'list', '--status', 'revoked'), 'none\n');
+    assert.equal(await withConfig('ca', 'list', 'revoked'), 'none\n');
     assert.equal(await withConfig('ca', 'list', '--template', 'ra-signing'), 'none\n');
   });
 
@@ -245,15 +245,96 @@ describe('leafgate ca, audit, challenge', () => {
     await assert.rejects(withConfig('ca', 'show', 'aa'), rejectsWith('certificate_unknown', /number aa$/));
   });
 
+  test('list finds by what is asked for, and turns pages', async () => {
+    const [record] = JSON.parse(await withConfig('ca', 'list', '--json')) as [
+      { readonly id: number; readonly thumbprint: string },
+    ];
+    const rows: readonly (readonly [words: readonly string[], found: number])[] = [
+      [['issued'], 1],
+      [['unfinished'], 0],
+      [['abandoned'], 0],
+      [['failed'], 0],
+      [['--serial', serialNumber.toUpperCase()], 1],
+      [['--thumbprint', record.thumbprint.toLowerCase()], 1],
+      [['--thumbprint', 'AA'], 0],
+      [['--subject', 'SCEP.'], 1],
+      [['--subject', 'absent'], 0],
+      [['--issuer', 'issuing', '--issued-from', '2020-01-01'], 1],
+      [['--issued-before', '2020-01-01T12:00Z'], 0],
+      [['--expires-before', '2020-01-01'], 0],
+      [['--after', String(record.id)], 0],
+      [['--after', String(record.id + 1)], 1],
+    ];
+    for (const [words, found] of rows)
+      assert.equal(
+        JSON.parse(await withConfig('ca', 'list', ...words, '--json')).length,
+        found,
+        words.join(' '),
+      );
+    assert.match(await withConfig('ca', 'list', 'templates'), /^ra-signing /m);
+    await assert.rejects(
+      withConfig('ca', 'list', 'failed', '--device', 'x'),
+      rejectsWith('request_malformed', /takes no search/),
+    );
+    await assert.rejects(withConfig('ca', 'list', '--issued-from', 'yesterday'), /a date/);
+  });
+
+  test('a certificate on hold is released', async () => {
+    assert.match(
+      await withConfig('ca', 'revoke', serialNumber, '--reason', 'certificateHold', '--dry-run'),
+      /issued/,
+    );
+    assert.equal(
+      await withConfig('ca', 'revoke', serialNumber, '--reason', 'certificateHold'),
+      `${serialNumber}: revoked; CRL number 1\n`,
+    );
+    assert.match(await withConfig('ca', 'list', 'revoked'), /certificateHold/);
+    assert.equal(
+      await withConfig('ca', 'release', serialNumber),
+      `${serialNumber}: released; CRL number 2\n`,
+    );
+    assert.equal(
+      await withConfig('ca', 'release', serialNumber),
+      `${serialNumber}: not-held; CRL number 2\n`,
+    );
+    assert.equal(await withConfig('ca', 'list', 'revoked'), 'none\n');
+  });
+
+  test('revoke of many says how many first, and asks', async () => {
+    const many = ['ca', 'revoke', '--template', 'web-server'];
+    for (const words of [
+      ['ca', 'revoke'],
+      [...many, serialNumber],
+    ])
+      await assert.rejects(withConfig(...words), rejectsWith('request_malformed', /name one certificate/));
+    const search = ['ca', 'revoke', '--issued-from', '2020-01-01'];
+    assert.match(
+      await withConfig(...search, '--dry-run'),
+      /^1 certificate issued and not revoked\nRequest ID /,
+    );
+    await assert.rejects(withConfig(...search), rejectsWith('request_malformed', /add --yes/));
+    assert.equal(await withConfig('ca', 'list', 'revoked'), 'none\n');
+    assert.equal(
+      await withConfig('ca', 'revoke', '--subject', 'absent', '--yes'),
+      '0 certificates issued and not revoked\n',
+    );
+    const out = await withConfig(...search, '--yes', '--reason', 'certificateHold');
+    assert.match(out, /^1 of 1 revoked\nissuing: full CRL of partition 0: number 3\n/m);
+    assert.match(
+      await withConfig('ca', 'release', serialNumber, '--issuer', 'issuing'),
+      /released; CRL number 4/,
+    );
+  });
+
   test('revoke revokes and publishes; crl writes what counts', async () => {
     const file = join(folder, 'issuing.crl');
-    assert.match(await withConfig('ca', 'crl', 'issuing', file), /: CRL number 1, next update \d{4}-/);
+    assert.match(await withConfig('ca', 'crl', 'issuing', file), /: CRL number 4, next update \d{4}-/);
     assert.deepEqual(parseCrl(readFileSync(file)).revoked, []);
     assert.equal(
       await withConfig('ca', 'revoke', serialNumber, '--reason', 'keyCompromise'),
-      `${serialNumber}: revoked; CRL number 2\n`,
+      `${serialNumber}: revoked; CRL number 5\n`,
     );
-    assert.equal(await withConfig('ca', 'revoke', serialNumber), `${serialNumber}: already; CRL number 2\n`);
+    assert.equal(await withConfig('ca', 'revoke', serialNumber), `${serialNumber}: already; CRL number 5\n`);
     await withConfig('ca', 'crl', 'issuing', file);
     assert.deepEqual(
       parseCrl(readFileSync(file)).revoked.map((entry) => [entry.serialNumber, entry.reason]),
@@ -270,9 +351,13 @@ describe('leafgate ca, audit, challenge', () => {
     const [header = '', ...rows] = (await withConfig('audit', 'list')).trimEnd().split('\n');
     assert.match(header, /^Time +Event +Reason +Reference +Actor +Text +Detail$/);
     const events = rows.map((row) => row.slice(header.indexOf('Event')).split(' ')[0]);
-    assert.deepEqual(events, ['certificate.revoked', 'certificate.issued']);
+    assert.deepEqual(events, [
+      'certificate.revoked',
+      ...['certificate.released', 'certificate.revoked', 'certificate.released', 'certificate.revoked'],
+      'certificate.issued',
+    ]);
     const entries = JSON.parse(await withConfig('audit', 'list', '--event', 'certificate.revoked', '--json'));
-    assert.equal(entries.length, 1);
+    assert.equal(entries.length, 3);
     assert.partialDeepStrictEqual(entries[0], {
       event: 'certificate.revoked',
       detail: { serialNumber, reason: 'keyCompromise' },
@@ -293,7 +378,7 @@ describe('leafgate ca, audit, challenge', () => {
   }
 
   test('a wrong word is no command', async () => {
-    await assert.rejects(withConfig('ca', 'list', '--status', 'valid'), /choices/);
+    await assert.rejects(withConfig('ca', 'list', 'valid'), /choices/);
     await assert.rejects(withConfig('ca', 'revoke', serialNumber, '--reason', 'removeFromCRL'), /choices/);
     await assert.rejects(leafgate('ca', 'lsit'), /unknown command/);
   });
