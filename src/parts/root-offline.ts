@@ -2,8 +2,8 @@
 import { isAbsolute } from 'node:path';
 import { assertNotInRootFolder } from '../ca/index.ts';
 import { nameToString, parseCertificate, sameOctets } from '../codec/index.ts';
+import type { Config } from '../config.ts';
 import { PkiError } from '../errors.ts';
-import type { ServerConfig } from './authorities.ts';
 import { readChain } from './identity.ts';
 
 /**
@@ -12,7 +12,7 @@ import { readChain } from './identity.ts';
  *
  * @throws PkiError `key_capability` naming the path or the CA.
  */
-export function assertRootIsOffline(config: ServerConfig): void {
+export function assertRootIsOffline(config: NonNullable<Config['server']>): void {
   assertNotInRootFolder(pathsIn(config));
   for (const { name, certificate } of config.published) {
     const shown = parseCertificate(readChain(certificate)[0]);
