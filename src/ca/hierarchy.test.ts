@@ -33,6 +33,7 @@ import {
 import { PkiError } from '../errors.ts';
 import {
   assertIssuing,
+  createCross,
   createIssuing,
   createRoot,
   createRootCrl,
@@ -131,6 +132,22 @@ describe('assertIssuing', () => {
     check({
       chain: [await underMiddle(), await middleWith(good(middleKey, 1)), await rootWith(good(keys.root, 2))],
     });
+    // RFC 5280 §6.1.4 (l): a self-issued certificate between two keys of one root takes nothing of the path.
+    const next: Root = {
+      certificate: await createRoot(keys.other, nameFromString('CN=Test Root,O=Test'), validity),
+      key: keys.other,
+    };
+    const newWithOld = await createCross(
+      { certificate: root, key: keys.root },
+      next.certificate,
+      validity,
+      urls,
+      {
+        pathLength: 1,
+      },
+    );
+    const below = await createIssuing(next, keys.issuing.spki, issuing.subject, validity, urls);
+    check({ chain: [below, newWithOld, await rootWith(good(keys.root, 1))] });
     // A root of the last century says nothing of its usage.
     check({ chain: [issuing, await rootWith([caBasicConstraintsExtension(), identifier(keys.root)])] });
   });
@@ -138,6 +155,24 @@ describe('assertIssuing', () => {
   const refused: readonly (readonly [name: string, message: RegExp, make: () => Promise<Case> | Case])[] = [
     ['another key', /does not belong/, () => ({ chain: [issuing, root], key: keys.other })],
     ['the root itself', /root certificate: keep the root offline/, () => ({ chain: [root], key: keys.root })],
+    [
+      'a root under the name of another: its cross-certificate',
+      /root certificate: keep the root offline/,
+      async () => {
+        const certificate = await createRoot(keys.other, nameFromString('CN=New Root'), validity);
+        const cross = await createCross({ certificate: root, key: keys.root }, certificate, validity, urls);
+        return { chain: [cross, certificate], certificate: cross, key: keys.other };
+      },
+    ],
+    [
+      'a root’s self-issued cross-certificate',
+      /root certificate: keep the root offline/,
+      async () => {
+        const certificate = await createRoot(keys.other, root.subject, validity);
+        const cross = await createCross({ certificate: root, key: keys.root }, certificate, validity, urls);
+        return { chain: [cross, root], key: keys.other };
+      },
+    ],
     [
       'a chain that begins with another CA',
       /begins with another/,
