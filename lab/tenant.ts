@@ -343,6 +343,7 @@ function writeConfigs(folder: string, ports: LabPorts, tenantId: string, issuer:
       ],
       ocsp: { passphrase: 'file:ocsp.passphrase' },
       published: [{ name: 'root', certificate: 'root.pem', crl: 'root.crl' }],
+      publish: { targets: [{ name: 'folder', folder: 'published' }] },
       ra: {
         signing: identity('ra-signing'),
         encryption: identity('ra-encryption'),
