@@ -10,6 +10,8 @@ import type { Publishing } from './publishing.ts';
 const HOUSEKEEPING_MS = 5_000;
 /** A worker that lives has signed this long after its intent; what is open then is taken for the dead one's. */
 const SIGNING_MS_MAX = 2_000;
+/** How long the newest audit entries are without a signature at most. */
+const AUDIT_SIGNATURE_MS = 60 * 60 * 1000;
 /** How often an operator is reminded of a CRL whose successor is missing. */
 const ALARM_MS = 10 * 60 * 1000;
 
@@ -20,16 +22,18 @@ export interface Housekeeping {
   stop(): Promise<void>;
 }
 
-/** Keeps CRLs and OCSP signers fresh, has new CRLs published, settles what dead workers left; one at a time. */
+/** Keeps CRLs and OCSP signers fresh, has new CRLs published, settles what dead workers left, has the audit log signed; one at a time. */
 export function startHousekeeping(
   ca: CertificateAuthority,
   config: ServerConfig,
   ocsp: Ocsp | undefined,
   publishing: Publishing,
+  signAudit: () => Promise<void>,
   log: Log,
   clock: Clock,
 ): Housekeeping {
   let stopped = false;
+  let auditSignedAt = clock.now().getTime();
   let running: Promise<void> = Promise.resolve();
   /** By CRL: when it was last reported as overdue. */
   const reported = new Map<string, number>();
@@ -54,6 +58,10 @@ export function startHousekeeping(
         for (const issuer of config.issuers) crls.push(...(await ca.publishCrls(issuer.name)));
         publishing.noteCrls(crls);
         await ocsp?.renewSigners();
+        if (clock.now().getTime() - auditSignedAt >= AUDIT_SIGNATURE_MS) {
+          await signAudit();
+          auditSignedAt = clock.now().getTime();
+        }
       } catch (cause) {
         log.error({ err: cause }, 'housekeeping failed; it is tried again');
       }

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { lockDataFolder, type PkiStore } from '../store/index.ts';
 import { type Clock, type Log, type LogLevel, systemClock } from '../telemetry.ts';
+import { signAuditLog } from './audit-signer.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
 import { openOcsp } from './ocsp.ts';
@@ -38,14 +39,20 @@ export async function startServer(
     const { store, ca } = authorities;
     if (cluster.isPrimary) {
       // Whatever a server that died left half done is settled before the first request.
-      const abandoned = await ca.abandonDeadIntents('at-start');
+      const abandoned = await ca.abandonDeadIntents(
+        // A shared database holds what other servers are signing.
+        config.database === undefined ? 'at-start' : 'while-running',
+      );
       if (abandoned > 0)
         log.warn({ abandoned }, 'certificates that a stopped server was signing are given up');
       for (const issuer of config.issuers) await ca.publishCrls(issuer.name);
       const ocsp = openOcsp(config, authorities, log, clock);
       await ocsp?.renewSigners();
       publishing = await startPublishing(config, authorities, log, clock);
-      housekeeping = startHousekeeping(ca, config, ocsp, publishing, log, clock);
+      const { issuers } = authorities;
+      const signAudit = () => signAuditLog(store, issuers, clock.now());
+      await signAudit();
+      housekeeping = startHousekeeping(ca, config, ocsp, publishing, signAudit, log, clock);
     }
     const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
     const serving =
