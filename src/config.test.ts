@@ -527,6 +527,89 @@ test('readConfig reads relative to the file, and says which file it cannot read'
   }
 });
 
+describe('server.publish', () => {
+  const s3 = { bucket: 'pki', region: 'eu-central-1', accessKeyId: 'k', secretAccessKey: 'file:s3.secret' };
+  const entra = { account: 'https://x.blob.core.windows.net', tenant: 't', appId: 'a', secret: 'env:S' };
+  const publishing = (...targets: readonly object[]) =>
+    serverWith((config) => Object.assign(config, { publish: { targets } }));
+
+  const rows: readonly (readonly [name: string, text: string, fault: RegExp])[] = [
+    ['no target', publishing(), /^server\.publish\.targets: /],
+    ['a target of no kind', publishing({ name: 'a' }), /exactly one of folder, azureBlob, s3/],
+    [
+      'a target of two kinds',
+      publishing({ name: 'a', folder: 'f', s3 }),
+      /exactly one of folder, azureBlob, s3/,
+    ],
+    [
+      'two targets of one name',
+      publishing({ name: 'a', folder: 'f' }, { name: 'a', folder: 'g' }),
+      /two targets have the same name/,
+    ],
+    [
+      'a secret itself',
+      publishing({ name: 'a', s3: { ...s3, secretAccessKey: 'hunter2' } }),
+      /^server\.publish\.targets\.0\.s3\.secretAccessKey: a reference/,
+    ],
+    [
+      'a connection string itself',
+      publishing({ name: 'a', azureBlob: { container: 'pki', connectionString: 'AccountKey=hunter2' } }),
+      /connectionString: a reference/,
+    ],
+    [
+      'no way to sign in',
+      publishing({ name: 'a', azureBlob: { container: 'pki' } }),
+      /exactly one of connectionString/,
+    ],
+    [
+      'two ways to sign in',
+      publishing({ name: 'a', azureBlob: { container: 'pki', connectionString: 'env:C', entra } }),
+      /exactly one of connectionString, sasUrl, entra/,
+    ],
+    ['no container', publishing({ name: 'a', azureBlob: { entra } }), /a container beside/],
+    [
+      'a container twice',
+      publishing({ name: 'a', azureBlob: { container: 'pki', sasUrl: 'env:U' } }),
+      /none beside sasUrl/,
+    ],
+    [
+      'a prefix that climbs',
+      publishing({ name: 'a', s3: { ...s3, prefix: '/ca' } }),
+      /s3\.prefix: empty, or a path/,
+    ],
+  ];
+  for (const [name, text, fault] of rows) {
+    test(`refuses ${name}`, () => {
+      const message = faultOf(text);
+      assert.match(message, fault);
+      assert.ok(!message.includes('hunter2'), message);
+    });
+  }
+
+  test('takes each kind, with what stands in for the rest', () => {
+    const config = parseConfig(
+      publishing(
+        { name: 'here', folder: 'shown' },
+        { name: 'azure', azureBlob: { container: '$web', entra } },
+        { name: 'bucket', s3 },
+      ),
+      folder,
+    );
+    assert.deepEqual(serverOf(config).publish, {
+      targets: [
+        { name: 'here', folder: `${folder}/shown` },
+        { name: 'azure', azureBlob: { container: '$web', prefix: '', entra } },
+        {
+          name: 'bucket',
+          s3: { ...s3, secretAccessKey: `file:${folder}/s3.secret`, addressing: 'host', prefix: '' },
+        },
+      ],
+      alarmAfter: 3_600_000,
+      urlCheck: 'warn',
+    });
+  });
+});
+
 describe('configReference', () => {
   /** A configuration in which every key stands. */
   const whole = {
@@ -549,6 +632,41 @@ describe('configReference', () => {
       ],
       ocsp: { passphrase: 'env:O', neverIssued: 'revoked', responseLifetime: '1h' },
       published: [{ name: 'root', certificate: 'r.pem', crl: 'r.crl' }],
+      publish: {
+        targets: [
+          { name: 'here', folder: 'f' },
+          {
+            name: 'azure',
+            azureBlob: {
+              container: 'pki',
+              prefix: 'ca/',
+              entra: {
+                account: 'https://pki.test',
+                tenant: 't',
+                appId: 'a',
+                secret: 'env:S',
+                authority: 'https://login.test',
+              },
+            },
+          },
+          { name: 'by-string', azureBlob: { container: 'pki', connectionString: 'env:C' } },
+          { name: 'by-url', azureBlob: { sasUrl: 'env:U' } },
+          {
+            name: 'bucket',
+            s3: {
+              bucket: 'pki',
+              region: 'r',
+              endpoint: 'https://s3.test',
+              addressing: 'path',
+              prefix: 'ca/',
+              accessKeyId: 'k',
+              secretAccessKey: 'env:K',
+            },
+          },
+        ],
+        alarmAfter: '1h',
+        urlCheck: 'off',
+      },
       endpoints: [
         {
           ...server().endpoints[0],
