@@ -388,9 +388,9 @@ describe('constraints', () => {
       [['DNS:example.com', 'IP:10.0.0.0/8', 'email:example.com'], ['DN:O=Rival']],
     );
     assert.ok(middle.extensions.find((extension) => extension.oid === oid.nameConstraints)?.critical);
-    const below = async (subject: string) => {
+    const below = async (subject: string, issuer = middle) => {
       return await createIssuing(
-        { certificate: middle, key: issuingKey },
+        { certificate: issuer, key: issuingKey },
         otherKey.spki,
         nameFromString(subject),
         { notBefore: inDays(0), notAfter: inDays(100) },
@@ -399,7 +399,10 @@ describe('constraints', () => {
     };
     const good = await below('CN=Below,O=Test');
     assertIssuing(good, [good.raw, middle.raw, root.current.certificate.raw], otherKey);
-    const bad = await below('CN=Below,O=Rival');
+    await assert.rejects(below('CN=Below,O=Rival'), refusedWith('lint_failed', /excluded by DN:O=Rival/));
+    // What a CA that does not know of its constraints would make.
+    const unaware = middle.extensions.filter((extension) => extension.oid !== oid.nameConstraints);
+    const bad = await below('CN=Below,O=Rival', { ...middle, extensions: unaware });
     assert.throws(
       () => assertIssuing(bad, [bad.raw, middle.raw, root.current.certificate.raw], otherKey),
       refusedWith('key_capability', /name constraints of “CN=Issuing,O=Test” forbid the chain: .*O=Rival/),
