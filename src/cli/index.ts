@@ -5,10 +5,12 @@ import { addAudit } from './audit.ts';
 import { addCa } from './ca.ts';
 import { addChallenge } from './challenge.ts';
 import { addConfig } from './config.ts';
+import { addKey } from './key.ts';
 import { addLab } from './lab.ts';
 import { addMdm } from './mdm.ts';
 import { printError } from './output.ts';
 import { addServe } from './serve.ts';
+import { addStore } from './store.ts';
 
 /** The whole command tree, without running it. */
 export function buildProgram(): Command {
@@ -16,7 +18,18 @@ export function buildProgram(): Command {
     .description('A certificate from your own CA on every managed device, without NDES.')
     .version('0.1.0')
     .showHelpAfterError();
-  for (const add of [addServe, addConfig, addCa, addAudit, addChallenge, addMdm, addAgent, addLab])
+  for (const add of [
+    addServe,
+    addConfig,
+    addCa,
+    addKey,
+    addAudit,
+    addStore,
+    addChallenge,
+    addMdm,
+    addAgent,
+    addLab,
+  ])
     add(program);
   return program;
 }

@@ -26,18 +26,18 @@ export interface TokenKeyOptions extends Omit<TokenPlace, 'pin'> {
   readonly use: KeyUse;
 }
 
-/** The mechanisms (§6) that are asked for, in our words, with what their absence means. */
-type MechanismName =
-  | 'CKM_RSA_PKCS'
-  | 'CKM_SHA1_RSA_PKCS'
-  | 'CKM_SHA256_RSA_PKCS'
-  | 'CKM_SHA384_RSA_PKCS'
-  | 'CKM_SHA512_RSA_PKCS'
-  | 'CKM_RSA_X_509'
-  | 'CKM_RSA_PKCS_OAEP'
-  | 'CKM_ECDSA'
-  | 'CKM_RSA_PKCS_KEY_PAIR_GEN'
-  | 'CKM_EC_KEY_PAIR_GEN';
+/** The mechanisms (§6) that a key is used by. */
+const usedMechanisms = [
+  'CKM_RSA_PKCS',
+  'CKM_SHA1_RSA_PKCS',
+  'CKM_SHA256_RSA_PKCS',
+  'CKM_SHA384_RSA_PKCS',
+  'CKM_SHA512_RSA_PKCS',
+  'CKM_RSA_X_509',
+  'CKM_RSA_PKCS_OAEP',
+  'CKM_ECDSA',
+] as const;
+type MechanismName = (typeof usedMechanisms)[number];
 
 const digestThenSign: Readonly<Record<DigestName, MechanismName>> = {
   sha1: 'CKM_SHA1_RSA_PKCS',
@@ -60,7 +60,9 @@ interface FoundKey {
   readonly handle: Handle;
   readonly spki: Uint8Array;
   readonly exportable: boolean;
-  readonly mechanisms: ReadonlySet<MechanismName>;
+  /** Mechanisms that the token has and that the key lets be used. */
+  readonly signs: ReadonlySet<MechanismName>;
+  readonly decrypts: ReadonlySet<MechanismName>;
 }
 
 /** An open way to the key. All of it is worth nothing after the module was started again. */
@@ -87,7 +89,8 @@ export async function openTokenKey(options: TokenKeyOptions): Promise<PlacedKey>
 }
 
 /**
- * Makes a key in a token: sensitive, not extractable, for one use alone.
+ * Makes a key in a token: sensitive and not extractable. Only one for decryption decrypts; both kinds sign, since a
+ * certification request has to be signed.
  *
  * @throws PkiError `key_exists` if a key with the label is there already; as `openTokenKey` besides.
  */
@@ -140,7 +143,7 @@ class TokenKey implements PlacedKey {
     else await this.#assertDecrypts(key, info);
   }
 
-  #assertSigns({ mechanisms }: FoundKey, type: 'rsa' | 'ec' | 'other'): void {
+  #assertSigns({ signs: mechanisms }: FoundKey, type: 'rsa' | 'ec' | 'other'): void {
     const signs =
       type === 'rsa'
         ? mechanisms.has('CKM_RSA_PKCS') || mechanisms.has('CKM_SHA256_RSA_PKCS')
@@ -153,7 +156,7 @@ class TokenKey implements PlacedKey {
   }
 
   async #assertDecrypts(
-    { mechanisms }: FoundKey,
+    { decrypts: mechanisms }: FoundKey,
     info: ReturnType<typeof parsePublicKeyInfo>,
   ): Promise<void> {
     if (info.type !== 'rsa') {
@@ -179,7 +182,6 @@ class TokenKey implements PlacedKey {
   }
 
   async sign(name: SignatureAlgorithmName, data: Uint8Array): Promise<Uint8Array> {
-    if (this.#options.use !== 'sign') throw this.#incapable('it was opened to decrypt and does not sign');
     const algorithm = signatureAlgorithms[name];
     const info = parsePublicKeyInfo(this.spki);
     if (algorithm.keyType !== info.type)
@@ -190,8 +192,8 @@ class TokenKey implements PlacedKey {
       const input = buildDigestInfo(algorithm.digest, digest);
       // RFC 8017 §9.2: a short modulus has no room for a long digest.
       if (input.length > info.modulus.length - 11) throw this.#incapable(`it is too short for ${name}`);
-      signature = await this.#operate(info.modulus.length, ({ mechanisms }) =>
-        mechanisms.has('CKM_RSA_PKCS')
+      signature = await this.#operate(info.modulus.length, ({ signs }) =>
+        signs.has('CKM_RSA_PKCS')
           ? { verb: 'Sign', mechanism: 'CKM_RSA_PKCS', input }
           : { verb: 'Sign', mechanism: digestThenSign[algorithm.digest], input: data },
       );
@@ -212,14 +214,13 @@ class TokenKey implements PlacedKey {
   }
 
   async decrypt(transport: KeyTransport, encryptedKey: Uint8Array): Promise<Uint8Array> {
-    if (this.#options.use !== 'decrypt') throw this.#incapable('it was opened to sign and does not decrypt');
     const info = parsePublicKeyInfo(this.spki);
     if (info.type !== 'rsa') throw this.#incapable(`a key of type ${info.type} cannot decrypt`);
     // RFC 8017 §7.1.2, §7.2.2: as long as the modulus, and below it. What the token itself would refuse never reaches it.
     if (encryptedKey.length !== info.modulus.length) throw unopened();
     if (Buffer.compare(encryptedKey, info.modulus) >= 0) throw unopened();
     const { key } = await this.#opened();
-    if (key.mechanisms.has('CKM_RSA_X_509')) {
+    if (key.decrypts.has('CKM_RSA_X_509')) {
       const block = await this.#decryptRaw(encryptedKey);
       return transport.name === 'rsaes-pkcs1-v1_5'
         ? openPkcs1v15(block, encryptedKey, this.#rejectionSecret)
@@ -521,30 +522,25 @@ class TokenKey implements PlacedKey {
       exportable:
         this.#flag(session, handle, c.CKA_EXTRACTABLE) !== false ||
         this.#flag(session, handle, c.CKA_SENSITIVE) !== true,
-      mechanisms: this.#mechanisms(slot, {
-        sign: this.#flag(session, handle, c.CKA_SIGN) === true,
-        decrypt: this.#flag(session, handle, c.CKA_DECRYPT) === true,
-      }),
+      signs:
+        this.#flag(session, handle, c.CKA_SIGN) === true ? this.#mechanisms(slot, c.CKF_SIGN) : new Set(),
+      decrypts:
+        this.#flag(session, handle, c.CKA_DECRYPT) === true
+          ? this.#mechanisms(slot, c.CKF_DECRYPT)
+          : new Set(),
     };
   }
 
-  /** Mechanisms that the token has and that the key lets be used. */
-  #mechanisms(
-    slot: Handle,
-    may: { readonly sign: boolean; readonly decrypt: boolean },
-  ): ReadonlySet<MechanismName> {
+  /** Mechanisms of the token for one purpose, a CKF_… flag. */
+  #mechanisms(slot: Handle, purpose: number): ReadonlySet<MechanismName> {
     const { pkcs11 } = this.#module;
-    const c = this.#constants;
     const listed = new Set(pkcs11.C_GetMechanismList(slot));
-    const has = (name: MechanismName, flag: number) =>
-      listed.has(c[name]) && (pkcs11.C_GetMechanismInfo(slot, c[name]).flags & flag) !== 0;
-    const signing: readonly MechanismName[] = ['CKM_RSA_PKCS', 'CKM_ECDSA', ...Object.values(digestThenSign)];
-    const decrypting: readonly MechanismName[] = ['CKM_RSA_X_509', 'CKM_RSA_PKCS', 'CKM_RSA_PKCS_OAEP'];
-    const names =
-      this.#options.use === 'sign'
-        ? signing.filter((name) => may.sign && has(name, c.CKF_SIGN))
-        : decrypting.filter((name) => may.decrypt && has(name, c.CKF_DECRYPT));
-    return new Set(names);
+    return new Set(
+      usedMechanisms.filter((name) => {
+        const mechanism = this.#constants[name];
+        return listed.has(mechanism) && (pkcs11.C_GetMechanismInfo(slot, mechanism).flags & purpose) !== 0;
+      }),
+    );
   }
 
   #attribute(session: Handle, object: Handle, type: number): Buffer | undefined {
@@ -644,7 +640,7 @@ class TokenKey implements PlacedKey {
       const sign = this.#options.use === 'sign';
       const publicKey: Attribute[] = [
         ...both,
-        { type: c.CKA_VERIFY, value: sign },
+        { type: c.CKA_VERIFY, value: true },
         { type: c.CKA_ENCRYPT, value: !sign },
         ...(rsa
           ? [
@@ -658,7 +654,8 @@ class TokenKey implements PlacedKey {
         { type: c.CKA_PRIVATE, value: true },
         { type: c.CKA_SENSITIVE, value: true },
         { type: c.CKA_EXTRACTABLE, value: false },
-        { type: c.CKA_SIGN, value: sign },
+        // A key that decrypts signs as well: its certification request must prove that we have it.
+        { type: c.CKA_SIGN, value: true },
         { type: c.CKA_DECRYPT, value: !sign },
         { type: c.CKA_UNWRAP, value: false },
       ];
