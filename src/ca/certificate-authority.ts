@@ -51,7 +51,7 @@ import {
   RevocationLists,
 } from './crl.ts';
 import { judgeKey } from './key-policy.ts';
-import { lintBeforeSigning, serialNumberFrom } from './lint.ts';
+import { lintBeforeSigning, serialNumberFrom } from './lint/index.ts';
 import { isSecurityIdentifier, judgeNames } from './name-policy.ts';
 import type { CertificateTemplate } from './template.ts';
 
@@ -230,11 +230,7 @@ export class CertificateAuthority {
         spki: approval.csr.spki,
         extensions,
       });
-      lintBeforeSigning(
-        tbsCertificate,
-        (tbs) => buildSigned(tbs, issuer.signatureAlgorithm, Uint8Array.of(0)),
-        issuer.certificate,
-      );
+      lintBeforeSigning(tbsCertificate, issuer.signatureAlgorithm, 'end-entity', issuer.certificate);
       const intent: CertificateIntent = {
         requestID: approval.requestID,
         issuer: issuer.name,

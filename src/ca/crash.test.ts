@@ -271,7 +271,7 @@ describe('issue: the request that is sent again gets exactly one live certificat
           source: 'test',
           receivedAt: scene.clock.now(),
         });
-        assert.equal(outcome?.outcome === 'refused' && outcome.code, 'lint_failed');
+        assert.equal(outcome?.outcome === 'refused' && outcome.code, 'subject_mismatch');
       }
       assert.deepEqual(await recordsIn(scene.authorities as TestAuthorities), []);
       assert.equal(scene.authorities?.scripted.failed.length, 3);

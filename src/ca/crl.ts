@@ -16,6 +16,7 @@ import {
 import type { CaStore, CrlBase, CrlEntry, CrlKind, CrlState } from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
 import type { Issuer } from './certificate-authority.ts';
+import { signCrlAfterLint } from './lint/index.ts';
 
 /** When a new CRL is made besides at its time: at once after a revocation in full, as a delta, or not before its time. */
 export type CrlAtRevocation = 'full' | 'delta' | 'scheduled';
@@ -175,7 +176,7 @@ export class RevocationLists {
         ),
         extensions,
       },
-      (algorithm, data) => issuer.key.sign(algorithm, data),
+      signCrlAfterLint((algorithm, data) => issuer.key.sign(algorithm, data), issuer.certificate),
     );
     await this.#store.recordCrl({ ...state, crl });
     return state;

@@ -33,7 +33,7 @@ import {
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import type { PrivateKey } from '../keys/index.ts';
-import { serialNumberFrom } from './lint.ts';
+import { serialNumberFrom, signAfterLint, signCrlAfterLint } from './lint/index.ts';
 
 /** The scheme that a CA signs with: by its key, with a digest of matching strength. */
 export function signatureAlgorithmFor(key: PrivateKey): SignatureAlgorithmName {
@@ -108,7 +108,7 @@ export async function createRoot(
         subjectKeyIdentifierExtension(identifier),
       ],
     },
-    (algorithm, data) => key.sign(algorithm, data),
+    signAfterLint((algorithm, data) => key.sign(algorithm, data), 'root'),
   );
   return parseCertificate(raw);
 }
@@ -186,7 +186,7 @@ async function certifyCa(
         authorityInfoAccessExtension(urls.caIssuersUrls),
       ],
     },
-    (algorithm, data) => root.key.sign(algorithm, data),
+    signAfterLint((algorithm, data) => root.key.sign(algorithm, data), 'ca', root.certificate),
   );
   return parseCertificate(raw);
 }
@@ -209,7 +209,7 @@ export async function createRootCrl(
         crlNumberExtension(crlNumber),
       ],
     },
-    (algorithm, data) => root.key.sign(algorithm, data),
+    signCrlAfterLint((algorithm, data) => root.key.sign(algorithm, data), root.certificate),
   );
 }
 

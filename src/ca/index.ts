@@ -7,6 +7,14 @@ export * from './hierarchy-bundle.ts';
 export * from './hierarchy-files.ts';
 export * from './hierarchy-root.ts';
 export * from './key-policy.ts';
+export {
+  type CertificateRole,
+  certificateRules,
+  crlRules,
+  type Finding,
+  lintCertificate,
+  lintCrl,
+} from './lint/index.ts';
 export * from './name-policy.ts';
 export * from './ocsp-agreement.ts';
 export * from './ocsp-responder.ts';
