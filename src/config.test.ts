@@ -615,6 +615,17 @@ describe('configReference', () => {
   const whole = {
     log: 'info',
     server: {
+      database: {
+        postgres: {
+          host: 'db',
+          port: 5432,
+          database: 'leafgate',
+          user: 'leafgate',
+          password: 'env:P',
+          ca: 'db.pem',
+          connectionsMax: 10,
+        },
+      },
       ...server(),
       workers: 1,
       threads: 2,
