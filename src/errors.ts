@@ -544,8 +544,9 @@ const table = {
     kind: 'misconfigured',
     http: 500,
     text: 'a private key cannot be opened',
-    cause: 'The key file is missing, readable by others, or its passphrase is wrong.',
-    mend: 'Check the file, its mode (0600) and the passphrase reference.',
+    cause:
+      'The key file is missing, readable by others, or its passphrase is wrong; or a token or vault refuses the PIN or identity, or has no such key.',
+    mend: 'Check the place that the message names, then run `leafgate key check`. Files of secrets have mode 0600.',
   },
   key_exists: {
     kind: 'misconfigured',
@@ -616,7 +617,8 @@ const table = {
     kind: 'misconfigured',
     http: 500,
     text: 'the database does not keep what it commits',
-    cause: 'PostgreSQL runs with `fsync`, `full_page_writes` or `synchronous_commit` off: a power failure would lose certificates.',
+    cause:
+      'PostgreSQL runs with `fsync`, `full_page_writes` or `synchronous_commit` off: a power failure would lose certificates.',
     mend: 'Switch them on for this database; see docs/database.md.',
   },
   store_driver: {
@@ -630,7 +632,8 @@ const table = {
     kind: 'refused',
     http: 409,
     text: 'the audit log is damaged',
-    cause: 'An entry of the audit log was changed or removed in the database, or a checkpoint does not fit it.',
+    cause:
+      'An entry of the audit log was changed or removed in the database, or a checkpoint does not fit it.',
     mend: 'Keep the database as evidence, find out who could write it, and compare it with a backup.',
   },
   store_locked: {
