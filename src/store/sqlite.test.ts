@@ -313,3 +313,36 @@ describe('a write that need not outlive a power failure', () => {
     again.close();
   });
 });
+
+test('a disk that is full refuses what comes, keeps what was, and serves again when there is room', async () => {
+  const file = SqliteFile.open(newPath(), migrations);
+  // A file that may not grow answers as a full disk does: SQLITE_FULL.
+  const room = (pages: number) => file.statement(`PRAGMA max_page_count = ${pages}`).get();
+  room(20);
+  const kept: string[] = ['second'];
+  let refused: unknown;
+  for (let count = 0; refused === undefined && count < 100; count++) {
+    const word = `${count} `.padEnd(2000, 'x');
+    try {
+      await file.commit(() => insert(file, word));
+      kept.push(word);
+    } catch (cause) {
+      refused = cause;
+    }
+  }
+  assert.ok(refused instanceof PkiError);
+  assert.equal(refused.code, 'store_unavailable');
+  assert.match(refused.message, /full/);
+  assert.ok(kept.length > 5);
+  assert.deepEqual(words(file), kept.toSorted());
+  // One that is too large does not take its neighbours with it.
+  const big = 'y'.repeat(50_000);
+  await assert.rejects(
+    file.write(() => insert(file, big)),
+    { code: 'store_unavailable' },
+  );
+  room(10_000);
+  await file.commit(() => insert(file, big));
+  assert.deepEqual(words(file), [...kept, big].toSorted());
+  file.close();
+});
