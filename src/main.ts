@@ -5,11 +5,14 @@ import cluster from 'node:cluster';
 import type { Config } from './config.ts';
 import { errorCodeOf } from './errors.ts';
 import { assertRuntimeFit } from './keys/index.ts';
-import { startMdm } from './parts/mdm.ts';
-import type { Part } from './parts/part.ts';
-import { startServer } from './parts/server.ts';
-import { startConnector, startEdge } from './parts/tunnel.ts';
-import type { WorkerReport } from './parts/workers.ts';
+import {
+  type Part,
+  startConnector,
+  startEdge,
+  startMdm,
+  startServer,
+  type WorkerReport,
+} from './parts/index.ts';
 import type { PkiStore } from './store/index.ts';
 import { type Clock, openLog, systemClock } from './telemetry.ts';
 
