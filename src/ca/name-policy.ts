@@ -1,5 +1,5 @@
 /** Which names may be certified. */
-import { domainToUnicode } from 'node:url';
+import { domainToASCII, domainToUnicode } from 'node:url';
 import { type GeneralName, generalNamesToString, type Name, oid, sameOctets } from '../codec/index.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { CertificateTemplate } from './template.ts';
@@ -131,9 +131,16 @@ function faultOfDomain(text: string, labelsMin: number): string | undefined {
     return `“${text.slice(0, ATTRIBUTE_CHARACTERS_MAX)}” is not a DNS name`;
   // RFC 1123 §2.1: an address has digits at its end, a name has not; some readers take one for the other.
   if (/^\d+$/.test(labels.at(-1) ?? '')) return `“${text}” looks like an address`;
-  if (labels.some((label) => /^xn--/i.test(label)) && domainToUnicode(text) === '')
+  if (labels.some((label) => /^xn--/i.test(label) && !isInternational(label)))
     return `“${text}” is not a valid international name`;
   return undefined;
+}
+
+/** Whether an A-label stands for something, and that for it. */
+function isInternational(label: string): boolean {
+  const text = domainToUnicode(label);
+  // What cannot be decoded comes back empty or as it was.
+  return text !== '' && text !== label.toLowerCase() && domainToASCII(text) === label.toLowerCase();
 }
 
 /** RFC 5321 §4.1.2: a dot-string; quoted local parts are read in many ways. */
