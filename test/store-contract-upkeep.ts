@@ -9,7 +9,6 @@ import {
   type PkiStore,
   verifyAuditLog,
 } from '../src/store/index.ts';
-import type { StoreUnderTest } from './store-contract.ts';
 import { auditOf, challengeOf, claimOf, instant, intentOf, issuedOf } from './support/store-fixture.ts';
 
 const { publicKey, privateKey } = generateKeyPairSync('ed25519');
@@ -34,7 +33,10 @@ const unguarded: Readonly<Record<string, readonly string[]>> = {
 /** Registers this part of the suite; `it` is a test with an empty store. */
 export function upkeepContract(
   name: string,
-  it: (title: string, body: (store: PkiStore, under: StoreUnderTest) => Promise<void>) => void,
+  it: (
+    title: string,
+    body: (store: PkiStore, under: { run(sql: string): Promise<void> }) => Promise<void>,
+  ) => void,
 ): void {
   describe('the audit chain', () => {
     /** Ten entries, a checkpoint after the sixth. */
