@@ -4,11 +4,18 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { certificateRules, crlRules, keyRules } from '../src/ca/index.ts';
 import { configReference } from '../src/cli/config-reference.ts';
 import { buildProgram } from '../src/cli/index.ts';
 import { errorTable } from '../src/errors.ts';
 import { faultsOfDocuments } from './document-checks.ts';
-import { cliDocument, configurationDocument, conformanceDocument, errorsDocument } from './generated.ts';
+import {
+  cliDocument,
+  configurationDocument,
+  conformanceDocument,
+  errorsDocument,
+  lintDocument,
+} from './generated.ts';
 import { remarksIn } from './remarks.ts';
 import { productSources, repositoryFiles, repositoryRoot, repositoryText } from './repository.ts';
 
@@ -22,6 +29,7 @@ const generated: ReadonlyMap<string, string> = new Map([
     conformanceDocument(productSources().flatMap((path) => remarksIn(path, repositoryText(path)))),
   ],
   ['docs/errors.md', errorsDocument(errorTable)],
+  ['docs/lint.md', lintDocument(certificateRules, crlRules, keyRules)],
 ]);
 const files = repositoryFiles();
 const stale = [...generated].filter(([path, text]) => !files.includes(path) || repositoryText(path) !== text);

@@ -1,5 +1,6 @@
 /** The documents that are made from the sources, as texts. */
 import type { Command } from 'commander';
+import type { KeyRule, Rule } from '../src/ca/index.ts';
 import type { ConfigKey } from '../src/cli/config-reference.ts';
 import type { ErrorKind, ErrorRow } from '../src/errors.ts';
 import { anchorOf, table } from './markdown.ts';
@@ -61,6 +62,64 @@ function answeredAs({ kind, http, failInfo }: ErrorRow): string {
   return kind === 'unavailable' || failInfo === undefined
     ? `HTTP ${http}`
     : `SCEP FAILURE \`${failInfo}\`; HTTP ${http} where no SCEP answer can be made`;
+}
+
+/** What the tables of rules show of a rule. */
+type RuleRow = Pick<Rule<never>, 'name' | 'citation' | 'requires'> & Partial<Pick<Rule<never>, 'severity'>>;
+
+/** `docs/lint.md`. */
+export function lintDocument(
+  certificateRules: readonly RuleRow[],
+  crlRules: readonly RuleRow[],
+  keyRules: readonly Pick<KeyRule, 'name' | 'citation' | 'requires' | 'code'>[],
+): string {
+  const rows = (rules: readonly RuleRow[]) =>
+    table(
+      ['Rule', 'Severity', 'What it demands', 'Where it stands'],
+      rules.map(({ name, severity = 'error', requires, citation }) => [
+        `\`${name}\``,
+        severity,
+        requires,
+        citation,
+      ]),
+    );
+  return `${made('the rules in `src/ca/lint` and `src/ca/key-policy.ts`')}
+# Lint
+
+Before the CA signs a certificate or a CRL it reads back the very octets that are to be signed, with a signature beside
+them that means nothing, and asks every rule below. One broken rule of severity \`error\` and the key is not used: the
+request ends with \`lint_failed\`, and the log names the rule. Rules of severity \`warning\` are recommendations that
+devices in the field do not keep; they stop nothing.
+
+\`leafgate ca audit\` asks all of them, warnings too, about everything that is stored: the certificates of the CAs,
+every certificate they issued, every CRL that counts. It also verifies each signature and compares each record with its
+certificate (\`record\`). Progress goes to standard error, and the exit status is 1 if anything was found. A certificate
+from before its CA got another key needs the CA's former certificate: \`--former\`.
+
+## Certificates
+
+A rule that speaks of a CA holds for issuing CAs and roots; one for services (RA, OCSP) is one for end entities.
+
+${rows(certificateRules)}
+
+## CRLs
+
+${rows(crlRules)}
+
+## Key policy
+
+Asked when a request arrives, again by the CA, and once more by the rule \`public_key_strength\`; the answer for a key is
+kept between the three. The rules are asked in this order and the first that is broken decides.
+
+${table(
+  ['Rule', 'Refused as', 'What it demands', 'Where it stands'],
+  keyRules.map(({ name, code, requires, citation }) => [`\`${name}\``, `\`${code}\``, requires, citation]),
+)}
+
+An issuance looks for small factors and close primes as far as some ten microseconds go; an audit goes further. Not
+looked for are the weak keys of Debian's OpenSSL of 2006 to 2008 (CVE-2008-0166): their lists are many times larger than
+Leafgate, and a machine that made such a key has not been maintained for longer than most have existed.
+`;
 }
 
 /** `docs/configuration.md`. */

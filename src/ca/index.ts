@@ -1,11 +1,12 @@
 /** Makes certificates: templates, issuance, serial numbers, lint, revocation, CRLs, and the two tiers of CAs. */
 export type { Approval, ApprovedRequest } from './approved-request.ts';
 export * from './certificate-authority.ts';
-export { type CrlAtRevocation, crlUrlsOf, type OverdueCrl } from './crl.ts';
+export { crlUrlsOf, type OverdueCrl } from './crl.ts';
 export * from './hierarchy.ts';
 export * from './hierarchy-bundle.ts';
 export * from './hierarchy-files.ts';
 export * from './hierarchy-root.ts';
+export * from './issuer.ts';
 export * from './key-policy.ts';
 export {
   type CertificateRole,
@@ -14,6 +15,7 @@ export {
   type Finding,
   lintCertificate,
   lintCrl,
+  type Rule,
 } from './lint/index.ts';
 export * from './name-policy.ts';
 export * from './ocsp-agreement.ts';
