@@ -47,8 +47,8 @@ import {
 } from '../codec/index.ts';
 import { type ErrorCode, PkiError } from '../errors.ts';
 import { type Approval, ApprovedRequest } from './approved-request.ts';
-import type { Issuer } from './certificate-authority.ts';
 import { createIssuing, signatureAlgorithmFor } from './hierarchy.ts';
+import type { Issuer } from './issuer.ts';
 import { builtInTemplates, type CertificateTemplate } from './template.ts';
 
 let opened: TestAuthorities | undefined;

@@ -19,7 +19,6 @@ import {
   ocspNoCheckExtension,
   parseCertificate,
   parsePublicKeyInfo,
-  type SignatureAlgorithmName,
   securityIdentifierExtension,
   subjectAltNameExtension,
   subjectKeyIdentifierExtension,
@@ -28,7 +27,6 @@ import {
   verifyCertificationRequest,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { PrivateKey } from '../keys/index.ts';
 import type {
   AuditEntry,
   CaStore,
@@ -42,45 +40,12 @@ import type {
 } from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
 import { type Approval, ApprovedRequest } from './approved-request.ts';
-import {
-  type CrlAtRevocation,
-  crlPartitionFor,
-  crlUrlsOf,
-  issuerKeyIdentifier,
-  type OverdueCrl,
-  RevocationLists,
-} from './crl.ts';
+import { crlPartitionFor, crlUrlsOf, issuerKeyIdentifier, type OverdueCrl, RevocationLists } from './crl.ts';
+import type { Issuer } from './issuer.ts';
 import { judgeKey } from './key-policy.ts';
 import { lintBeforeSigning, serialNumberFrom } from './lint/index.ts';
 import { isSecurityIdentifier, judgeNames } from './name-policy.ts';
 import type { CertificateTemplate } from './template.ts';
-
-/** An issuing CA: who it is, the key it signs with, and where its CRL and certificate are to be found. */
-export interface Issuer {
-  /** Name in the configuration. */
-  readonly name: string;
-  readonly certificate: Certificate;
-  /** DER from the issuing certificate up to and including the root. */
-  readonly chain: readonly Uint8Array[];
-  readonly key: PrivateKey;
-  readonly signatureAlgorithm: SignatureAlgorithmName;
-  /** Where the CRL of this CA is served. */
-  readonly crlUrls: readonly string[];
-  /** Where the certificate of this CA is served. */
-  readonly caIssuersUrls: readonly string[];
-  /** Where an OCSP responder answers for this CA; absent if none does. */
-  readonly ocspUrls?: readonly string[];
-  /** How long a CRL counts; a new one is due well before. */
-  readonly crlPeriodMs: number;
-  /** How long before `nextUpdate` the next CRL is made, for relying parties that cannot be reached in between. */
-  readonly crlOverlapMs: number;
-  /** How long a delta CRL counts, besides its overlap; absent: there are none. */
-  readonly deltaCrlPeriodMs?: number;
-  /** When a revocation brings a new CRL; absent: at once, as a delta where there are deltas. */
-  readonly crlAtRevocation?: CrlAtRevocation;
-  /** Over how many partitions the CRL of new certificates is spread; absent or 1: it is not divided. */
-  readonly crlPartitions?: number;
-}
 
 /** What a certificate authority is opened with. */
 export interface CertificateAuthorityOptions {

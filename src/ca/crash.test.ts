@@ -26,7 +26,7 @@ import {
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import type { Outcome } from '../ra/index.ts';
-import type { Issuer } from './certificate-authority.ts';
+import type { Issuer } from './issuer.ts';
 
 const csr = await requestOf({ challengePassword: 'the challenge' });
 

@@ -19,8 +19,9 @@ import {
   verifyCrlSignature,
 } from '../codec/index.ts';
 import { type CrlKind, openPkiStore, type PkiStore } from '../store/index.ts';
-import { CertificateAuthority, type Issuer } from './certificate-authority.ts';
+import { CertificateAuthority } from './certificate-authority.ts';
 import { crlPartitionFor, crlUrlsOf } from './crl.ts';
+import type { Issuer } from './issuer.ts';
 
 const HOUR_MS = 3_600_000;
 const begin = Math.floor(Date.now() / 1000) * 1000;

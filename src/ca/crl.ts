@@ -15,11 +15,8 @@ import {
 } from '../codec/index.ts';
 import type { CaStore, CrlBase, CrlEntry, CrlKind, CrlState } from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
-import type { Issuer } from './certificate-authority.ts';
+import type { Issuer } from './issuer.ts';
 import { signCrlAfterLint } from './lint/index.ts';
-
-/** When a new CRL is made besides at its time: at once after a revocation in full, as a delta, or not before its time. */
-export type CrlAtRevocation = 'full' | 'delta' | 'scheduled';
 
 /** A CRL whose successor should have been there for a while. */
 export interface OverdueCrl {

@@ -13,7 +13,7 @@ import {
 } from '../../test/support/authorities-fixture.ts';
 import { buildOcspError, type Crl, parseCertificationRequest, parseCrl } from '../codec/index.ts';
 import type { CrlKind, RevocationReason } from '../store/index.ts';
-import type { Issuer } from './certificate-authority.ts';
+import type { Issuer } from './issuer.ts';
 import { compareCrlsWithOcsp, type OcspDisagreement } from './ocsp-agreement.ts';
 import { type NeverIssuedStatus, OcspResponder } from './ocsp-responder.ts';
 
