@@ -241,6 +241,45 @@ describe('parseConfig refuses', () => {
       /^server\.endpoints\.0\.issuer: there is no issuing CA “isuing”$/,
     ],
     [
+      'an endpoint for a template that is not there',
+      serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { template: 'web' })),
+      /^server\.endpoints\.0\.template: there is no template “web”$/,
+    ],
+    [
+      'a directory that a static secret stands in for',
+      serverWith((config) =>
+        Object.assign(config.endpoints[0] ?? {}, {
+          template: 'smime',
+          validators: [{ staticSecret: { hash: 'env:H' } }],
+        }),
+      ),
+      /^server\.endpoints\.0\.template: “smime” takes names from the directory/,
+    ],
+    [
+      'an endpoint where devices get what the OCSP responder has',
+      serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { template: 'ocsp-signing' })),
+      /^server\.endpoints\.0\.template: “ocsp-signing” would let devices sign OCSP answers/,
+    ],
+    [
+      'a template that contradicts itself',
+      serverWith((config) =>
+        Object.assign(config, {
+          templates: [{ name: 'own', extend: 'client-authentication', keyUsage: ['keyEncipherment'] }],
+        }),
+      ),
+      /^server\.templates\.0\.keyUsage: clientAuth needs digitalSignature or keyAgreement/,
+    ],
+    [
+      'an unknown key of a template',
+      serverWith((config) => Object.assign(config, { templates: [{ name: 'own', extends: 'smime' }] })),
+      /unknown key “extends” in server\.templates\.0; did you mean “extend”\?/,
+    ],
+    [
+      'an RSA key that is too small for any template',
+      serverWith((config) => Object.assign(config, { templates: [{ name: 'own', rsaBitsMin: 1024 }] })),
+      /^server\.templates\.0\.rsaBitsMin: /,
+    ],
+    [
       'an endpoint of a CA that is only shown',
       serverWith((config) => {
         Object.assign(config, { published: [{ name: 'root', certificate: 'r.pem', crl: 'r.crl' }] });
@@ -678,6 +717,47 @@ describe('configReference', () => {
         alarmAfter: '1h',
         urlCheck: 'off',
       },
+      templates: [
+        {
+          name: 'own',
+          extend: 'client-authentication',
+          displayName: 'Own',
+          validity: '90d',
+          renewalPeriod: '30d',
+          backdate: '1h',
+          keyAlgorithms: ['rsa', 'P-256'],
+          rsaBitsMin: 3072,
+          keyUsage: ['digitalSignature'],
+          keyUsageDefault: ['digitalSignature'],
+          extKeyUsage: ['ocspSigning'],
+          extKeyUsageDefault: ['1.3.6.1.5.5.7.3.9'],
+          subjectFrom: 'fixed',
+          subject: 'required',
+          subjectAttributes: ['CN', 'O'],
+          subjectFixed: 'CN=own,O=Test',
+          subjectAltNameFrom: 'fixed',
+          subjectAltName: 'optional',
+          subjectAltNameTypes: [
+            'dNSName',
+            'rfc822Name',
+            'uniformResourceIdentifier',
+            'iPAddress',
+            'userPrincipalName',
+          ],
+          subjectAltNamePatterns: {
+            dNSName: ['*.corp.example'],
+            rfc822Name: ['*@corp.example'],
+            uniformResourceIdentifier: ['urn:uuid:*'],
+            iPAddress: ['192.0.2.0/24'],
+            userPrincipalName: ['*@corp.example'],
+          },
+          subjectAltNameFixed: ['DNS:own.corp.example'],
+          securityIdentifier: 'never',
+          ocspNoCheck: true,
+          templateInformation: { oid: '1.3.6.1.4.1.99999.1', majorVersion: 100, minorVersion: 1 },
+          certificatesPerDeviceMax: 1,
+        },
+      ],
       endpoints: [
         {
           ...server().endpoints[0],

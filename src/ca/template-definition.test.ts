@@ -191,6 +191,19 @@ describe('what is resolved', () => {
     assert.equal(resolveTemplates(definitions).templates.length, builtInTemplates.length + 1);
   });
 
+  test('subject and names may both be fixed', () => {
+    const own = of(
+      'own',
+      extended({
+        subjectFrom: 'fixed',
+        subjectFixed: 'CN=kiosk',
+        subjectAltNameFrom: 'fixed',
+        subjectAltNameFixed: ['DNS:kiosk.example'],
+      }),
+    );
+    assert.deepEqual(own.subjectAltNameFixed, [{ type: 'dNSName', value: 'kiosk.example' }]);
+  });
+
   test('a new ceiling is its own default; a template’s identifier is not inherited', () => {
     const first: TemplateDefinition = {
       name: 'first',

@@ -319,18 +319,19 @@ function faultsOf(template: CertificateTemplate): Pick<TemplateFault, 'key' | 't
     if (patterns.length === 0)
       fault('subjectAltNamePatterns', `${type}: no pattern lets no name in; leave the type out`);
   }
-  for (const [source, key] of [
-    ['subjectFrom', 'subjectFixed'],
-    ['subjectAltNameFrom', 'subjectAltNameFixed'],
-  ] as const) {
-    if (template[source] !== 'fixed') continue;
-    const verdict = judgeNames(
-      { ...template, subjectFrom: 'request', subject: 'optional', subjectAltName: 'optional' },
-      (key === 'subjectFixed' ? template.subjectFixed : undefined) ?? nameFromString(''),
-      key === 'subjectAltNameFixed' ? template.subjectAltNameFixed : [],
-    );
-    if (verdict.verdict === 'refuse') fault(key, verdict.detail);
-  }
+  // What is fixed must itself be within the template.
+  const free = {
+    ...template,
+    subjectFrom: 'request',
+    subject: 'optional',
+    subjectAltNameFrom: 'request',
+    subjectAltName: 'optional',
+  } as const;
+  const subject = judgeNames(free, template.subjectFixed ?? nameFromString(''), []);
+  if (template.subjectFrom === 'fixed' && subject.verdict === 'refuse') fault('subjectFixed', subject.detail);
+  const names = judgeNames(free, nameFromString(''), template.subjectAltNameFixed);
+  if (template.subjectAltNameFrom === 'fixed' && names.verdict === 'refuse')
+    fault('subjectAltNameFixed', names.detail);
   return faults;
 }
 
