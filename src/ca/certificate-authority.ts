@@ -211,7 +211,7 @@ export class CertificateAuthority {
         tbsCertificate,
         reservedAt: this.#clock.now(),
       };
-      const outcome = await this.#store.reserveSerial(intent, approval.claim);
+      const outcome = await this.#store.reserveSerial(intent, approval.claim, issuer.intentSurvives);
       if (outcome === 'reserved') return { serialNumber, tbsCertificate };
       if (outcome === 'claimed') return undefined;
     }

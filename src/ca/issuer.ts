@@ -13,6 +13,12 @@ export interface Issuer {
   /** DER from the issuing certificate up to and including the root. */
   readonly chain: readonly Uint8Array[];
   readonly key: PrivateKey;
+  /**
+   * What an intent must outlive before the key signs. `process`: the key is in this process's memory, and so is its
+   * signature until that is on record. `machine`: the key is in a token or a vault, where a signature can be known after
+   * this machine lost power. `process` if absent.
+   */
+  readonly intentSurvives?: 'process' | 'machine';
   readonly signatureAlgorithm: SignatureAlgorithmName;
   /** Where the CRL of this CA is served. */
   readonly crlUrls: readonly string[];

@@ -143,6 +143,7 @@ async function openIssuer(config: ServerConfig['issuers'][number]): Promise<Issu
     certificate,
     chain,
     key,
+    intentSurvives: key.exportable ? 'process' : 'machine',
     signatureAlgorithm: signatureAlgorithmFor(key),
     crlUrls: config.crlUrls,
     caIssuersUrls: config.caIssuersUrls,
