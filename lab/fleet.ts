@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { type Device, joinDevice, openDevice } from '../src/agent/index.ts';
 import { oid, parsePem } from '../src/codec/index.ts';
 import { readConfig } from '../src/config.ts';
-import { withMdm } from '../src/parts/mdm.ts';
 import type { Mdm } from '../src/mdm/index.ts';
+import { withMdm } from '../src/parts/mdm.ts';
 import { openLog, systemClock } from '../src/telemetry.ts';
 import type { Tenant } from './tenant.ts';
 

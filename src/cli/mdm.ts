@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { PkiError } from '../errors.ts';
-import { withMdm } from '../parts/mdm.ts';
 import type { Mdm } from '../mdm/index.ts';
+import { withMdm } from '../parts/mdm.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 import { configOption, loadConfig } from './context.ts';
 import { type ListingOptions, printFacts, printRows } from './output.ts';
