@@ -1,6 +1,7 @@
 /** `leafgate challenge`: one-time challenges and the hash of a static secret. */
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { isSecurityIdentifier } from '../ca/index.ts';
 import { generalNameFromString, generalNamesToString, nameFromString, nameToString } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import { hashStaticSecret } from '../ra/index.ts';
@@ -22,6 +23,7 @@ export function addChallenge(program: Command): void {
     .option('--device <device>', 'the device it is for, as views show it', '')
     .option('--subject <name>', 'pin the subject: CN=printer-7,O=Example')
     .option('--san <names>', 'pin the subject alternative name: DNS:printer-7.example')
+    .option('--sid <sid>', 'the account that the certificate is mapped to: S-1-5-21-…')
     .option('--minutes <n>', 'lifetime', positiveInteger, 60)
     .option('--json', 'for machines')
     .action(
@@ -32,11 +34,14 @@ export function addChallenge(program: Command): void {
           device: string;
           subject?: string;
           san?: string;
+          sid?: string;
           minutes: number;
         },
       ) => {
         if (options.minutes > MINUTES_MAX)
           throw new PkiError('config_invalid', `--minutes: at most ${MINUTES_MAX}, a year`);
+        if (options.sid !== undefined && !isSecurityIdentifier(options.sid))
+          throw new PkiError('config_invalid', `--sid: “${options.sid}” is not a security identifier`);
         await withAuthorities(options.config, async ({ oneTime }, config) => {
           const named = config.endpoints.find(({ name }) => name === endpoint);
           if (named?.validators.some((validator) => validator.oneTime !== undefined) !== true) {
@@ -54,6 +59,7 @@ export function addChallenge(program: Command): void {
                 ? {}
                 : { subject: nameToString(nameFromString(options.subject)) }),
               ...(options.san === undefined ? {} : { subjectAltName: canonicalNames(options.san) }),
+              ...(options.sid === undefined ? {} : { securityIdentifier: options.sid }),
             },
           });
           printFacts({ challenge: made.challenge, expires: made.expiresAt }, options);
