@@ -1,7 +1,18 @@
 /** Patterns for names in subjectAltName: anchored at both ends, with stars that know what a label is, never a regular expression. */
 import { ipAddressOctets } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { SubjectAltNameType } from './template.ts';
+
+/** Kinds of identities a template may let into subjectAltName. */
+export const subjectAltNameTypes = [
+  'dNSName',
+  'rfc822Name',
+  'uniformResourceIdentifier',
+  'iPAddress',
+  'userPrincipalName',
+] as const;
+
+/** One of them. */
+export type SubjectAltNameType = (typeof subjectAltNameTypes)[number];
 
 /** A pattern. */
 export interface NamePattern {

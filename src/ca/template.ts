@@ -1,18 +1,8 @@
 /** Certificate templates: what the CA puts into a certificate, whatever was asked. The words are those of AD CS. */
 import { type GeneralName, type KeyUsage, type Name, oid, type TemplateInformation } from '../codec/index.ts';
-import type { NamePattern } from './name-pattern.ts';
+import type { NamePattern, SubjectAltNameType } from './name-pattern.ts';
 
-/** Kinds of identities a template may let into subjectAltName. */
-export const subjectAltNameTypes = [
-  'dNSName',
-  'rfc822Name',
-  'uniformResourceIdentifier',
-  'iPAddress',
-  'userPrincipalName',
-] as const;
-
-/** One of them. */
-export type SubjectAltNameType = (typeof subjectAltNameTypes)[number];
+export { type SubjectAltNameType, subjectAltNameTypes } from './name-pattern.ts';
 
 /** Kinds of keys that a template may certify. */
 export const keyAlgorithms = ['rsa', 'P-256', 'P-384'] as const;
