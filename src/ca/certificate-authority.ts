@@ -1,5 +1,5 @@
 /** The certificate authority: issues what the RA approved, revokes, and signs CRLs. */
-import { createHash, randomBytes } from 'node:crypto';
+import { hash } from 'node:crypto';
 import {
   authorityInfoAccessExtension,
   authorityKeyIdentifierExtension,
@@ -11,7 +11,6 @@ import {
   endEntityBasicConstraintsExtension,
   extKeyUsageExtension,
   generalNamesToString,
-  hex,
   type KeyUsage,
   keyIdentifier,
   keyUsageExtension,
@@ -19,6 +18,7 @@ import {
   ocspNoCheckExtension,
   parseCertificate,
   parsePublicKeyInfo,
+  randomOctets,
   securityIdentifierExtension,
   subjectAltNameExtension,
   subjectKeyIdentifierExtension,
@@ -185,7 +185,7 @@ export class CertificateAuthority {
     const crlPartition = crlPartitionFor(issuer);
     const extensions = extensionsOf(approval, issuer, template, crlPartition);
     for (let attempt = 0; attempt < SERIAL_ATTEMPTS_MAX; attempt += 1) {
-      const serialNumber = serialNumberFrom(randomBytes(16));
+      const serialNumber = serialNumberFrom(randomOctets(16));
       const tbsCertificate = buildTbsCertificate({
         serialNumber,
         signatureAlgorithm: issuer.signatureAlgorithm,
@@ -205,7 +205,7 @@ export class CertificateAuthority {
         subjectAltName: generalNamesToString(approval.subjectAltName),
         requester: approval.requester,
         device: approval.device,
-        publicKeyHash: hex(createHash('sha256').update(approval.csr.spki).digest()),
+        publicKeyHash: hash('sha256', approval.csr.spki, 'hex'),
         ...validity,
         crlPartition,
         tbsCertificate,

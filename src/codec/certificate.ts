@@ -1,5 +1,5 @@
 /** X.509 certificates (RFC 5280 §4). */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { PkiError } from '../errors.ts';
 import {
   type AlgorithmIdentifier,
@@ -228,5 +228,5 @@ export function verifyCertificateSignature(certificate: Certificate, issuerSpki:
 
 /** SHA-1 of the DER in upper-case hexadecimal, as Windows and Intune show it. A name, not a protection. */
 export function thumbprintOf(certificate: Uint8Array): string {
-  return createHash('sha1').update(certificate).digest('hex').toUpperCase();
+  return hash('sha1', certificate, 'hex').toUpperCase();
 }

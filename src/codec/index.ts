@@ -12,3 +12,4 @@ export * from './name-constraints.ts';
 export * from './ocsp.ts';
 export * from './oid.ts';
 export * from './pem.ts';
+export * from './random.ts';

@@ -1,7 +1,12 @@
 /** The SCEP door: HTTP requests at NDES's own URLs in, CertReps out. It translates; it decides nothing. */
-import { randomBytes } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { buildCertsOnly, type Certificate, type CipherName, type Decrypt } from '../codec/index.ts';
+import {
+  buildCertsOnly,
+  type Certificate,
+  type CipherName,
+  type Decrypt,
+  randomOctets,
+} from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
 import type { Refusal, RegistrationAuthority } from '../ra/index.ts';
 import {
@@ -179,7 +184,7 @@ async function pkiOperation(
     });
     if (outcome.outcome !== 'issued') return await failure(endpoint, verified, outcome);
     return pkiMessage(
-      await buildSuccess(verified, opened, outcome.certificate, endpoint.signer, randomBytes(NONCE_BYTES)),
+      await buildSuccess(verified, opened, outcome.certificate, endpoint.signer, randomOctets(NONCE_BYTES)),
     );
   } catch (cause) {
     const code = errorCodeOf(cause);
@@ -201,7 +206,7 @@ async function failure(endpoint: ScepEndpoint, received: ReceivedMessage, outcom
   }
   const { failInfo = 'badRequest' } = row;
   return pkiMessage(
-    await buildFailure(received, { failInfo, failInfoText }, endpoint.signer, randomBytes(NONCE_BYTES)),
+    await buildFailure(received, { failInfo, failInfoText }, endpoint.signer, randomOctets(NONCE_BYTES)),
   );
 }
 

@@ -1,5 +1,5 @@
 /** The registration authority: takes a request through seen-before, validators, decision, issue and notification. */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { ApprovedRequest } from '../ca/approved-request.ts';
 import { type CertificateAuthority, needsDirectory } from '../ca/index.ts';
 import {
@@ -9,6 +9,7 @@ import {
   hex,
   nameToString,
   parseCertificate,
+  randomOctets,
 } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
 import type { AcceptedEnrolment, CertificateRecord, EnrolmentRecord, RaStore } from '../store/index.ts';
@@ -390,11 +391,11 @@ export class RegistrationAuthority {
  */
 function replayKeyOf(policy: EnrolmentPolicy, request: EnrolmentRequest): string {
   const single = policy.validators.some((validator) => validator.challengeUse === 'single');
-  const hash = createHash('sha256');
+  const digest = createHash('sha256');
   if (single && request.challengePassword !== '')
-    hash.update('challenge\0').update(request.challengePassword);
-  else hash.update('transaction\0').update(request.transactionID).update('\0').update(request.csr.spki);
-  return hash.digest('base64url');
+    digest.update('challenge\0').update(request.challengePassword);
+  else digest.update('transaction\0').update(request.transactionID).update('\0').update(request.csr.spki);
+  return digest.digest('base64url');
 }
 
 const fingerprintCache = new WeakMap<CertificationRequest, { publicKeyHash: string; requestHash: string }>();
@@ -406,8 +407,8 @@ function fingerprintsOf(csr: CertificationRequest): {
   let fingerprints = fingerprintCache.get(csr);
   if (fingerprints === undefined) {
     fingerprints = {
-      publicKeyHash: hex(createHash('sha256').update(csr.spki).digest()),
-      requestHash: hex(createHash('sha256').update(csr.certificationRequestInfo).digest()),
+      publicKeyHash: hash('sha256', csr.spki, 'hex'),
+      requestHash: hash('sha256', csr.certificationRequestInfo, 'hex'),
     };
     fingerprintCache.set(csr, fingerprints);
   }
@@ -416,7 +417,7 @@ function fingerprintsOf(csr: CertificationRequest): {
 
 /** Grows with time, so that new rows go to the end of their index; the random half makes it unique. */
 function freshRequestID(at: Date): string {
-  return at.getTime().toString(16).padStart(12, '0') + hex(randomBytes(10));
+  return at.getTime().toString(16).padStart(12, '0') + hex(randomOctets(10));
 }
 
 function certificateIn(record: CertificateRecord): Certificate {
