@@ -34,8 +34,9 @@ export interface Measurement {
 export interface BenchOptions {
   /** Counted requests of each run. */
   readonly requests: number;
-  /** Requests before them that are not counted. */
+  /** Requests before them that are not counted: to Leafgate, and to the peer. */
   readonly warmUp: number;
+  readonly peerWarmUp: number;
   readonly connections: number;
   readonly rounds: number;
   readonly progress: (text: string) => void;
@@ -82,7 +83,7 @@ export async function benchEnrolment(options: BenchOptions): Promise<BenchResult
       const peer = await startMicromdm(thirdParty);
       try {
         const ca = parseCertificate(peer.caCertificateDer);
-        const prepared = await prepareRequests(options.warmUp + options.requests, ca, peer.challenge);
+        const prepared = await prepareRequests(options.peerWarmUp + options.requests, ca, peer.challenge);
         const target = { host: peer.host, port: peer.port, path: `${peer.path}?operation=PKIOperation` };
         result.micromdm.push(await measure(peer.pid, target, prepared, options, statusIsSuccess));
       } finally {

@@ -8,8 +8,10 @@ import { type BenchResult, benchEnrolment, type Measurement } from './enrolment.
 import { median } from './median.ts';
 
 const REQUESTS = Number(process.env.LEAFGATE_BENCH_REQUESTS ?? 2000);
-/** Enough for the just-in-time compiler; every server gets the same. */
-const WARM_UP = 1000;
+/** V8 compiles what is hot in steps, and each process does so for itself; after so many requests it is done. */
+const WARM_UP = 3000;
+/** A compiled program needs none; these fill its caches. More would be unfair: each certificate makes its depot slower. */
+const PEER_WARM_UP = 1000;
 const ROUNDS = Number(process.env.LEAFGATE_BENCH_ROUNDS ?? 3);
 const CONNECTIONS = 8;
 
@@ -45,6 +47,7 @@ async function benchScep(progress: (text: string) => void): Promise<0 | 1> {
   const result = await benchEnrolment({
     requests: REQUESTS,
     warmUp: WARM_UP,
+    peerWarmUp: PEER_WARM_UP,
     connections: CONNECTIONS,
     rounds: ROUNDS,
     progress,
