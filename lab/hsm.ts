@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { constants, publicEncrypt, randomBytes } from 'node:crypto';
-import { access, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,50 +25,19 @@ import { type KeyAlgorithm, openKeyFile, openTokenKey, type PlacedKey } from '..
 import { Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
 import { openTenant } from './tenant.ts';
+import { ensureSoftHsm, softHsmModule as module, newSoftToken } from './third-party/softhsm.ts';
 
-const module = '/usr/lib/softhsm/libsofthsm2.so';
 const OPENSSL = '/usr/bin/openssl';
 const TOKEN = 'leafgate lab';
 const DAY_MS = 86_400_000;
-const INSTALL_TIMEOUT_MS = 300_000;
 const run = promisify(execFile);
-
-async function ensureSoftHsm(): Promise<void> {
-  const isThere = () => access(module).then(...([() => true, () => false] as const));
-  if (await isThere()) return;
-  if (process.getuid?.() !== 0) throw new Error('SoftHSM2 is missing; as root: apt-get install softhsm2');
-  console.error('- installing softhsm2');
-  const install = () =>
-    run(
-      'apt-get',
-      ['-o', 'DPkg::Lock::Timeout=120', 'install', '-y', '--no-install-recommends', 'softhsm2'],
-      {
-        timeout: INSTALL_TIMEOUT_MS,
-        env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-      },
-    );
-  // Package lists that are old or absent are brought in, once.
-  await install().catch(async () => {
-    await run('apt-get', ['-o', 'DPkg::Lock::Timeout=120', 'update'], { timeout: INSTALL_TIMEOUT_MS });
-    await install();
-  });
-  demand(await isThere(), `softhsm2 is installed but ${module} is not there`);
-}
 
 async function runIn(folder: string): Promise<0 | 1> {
   const checks = new Checks();
   await ensureSoftHsm();
   const tokens = join(folder, 'tokens');
-  await mkdir(tokens);
-  const conf = join(folder, 'softhsm2.conf');
-  await writeFile(conf, `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`);
-  process.env.SOFTHSM2_CONF = conf;
-  const pin = randomBytes(8).toString('hex');
+  const pin = await newSoftToken(folder, TOKEN);
   process.env.LEAFGATE_LAB_PIN = pin;
-  await run('softhsm2-util', [
-    ...['--init-token', '--free', '--label', TOKEN],
-    ...['--so-pin', randomBytes(8).toString('hex'), '--pin', pin],
-  ]);
   const inToken = ['--module', module, '--token', TOKEN, '--pin', 'env:LEAFGATE_LAB_PIN'];
   const open = (label: string, use: 'sign' | 'decrypt'): Promise<PlacedKey> =>
     openTokenKey({ module, token: TOKEN, label, pin, use });
