@@ -1,5 +1,6 @@
 /** `npm run demo:ca`: a CA from nothing, its certificates and revocations before OpenSSL's eyes, renewals, publishing. */
 import { createHash } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -499,6 +500,14 @@ async function publish(demo: Demo): Promise<void> {
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'leafgate-demo-ca-'));
+// So that nothing is left elsewhere by whatever is started; the server ends by itself when this process is gone.
+process.env.TMPDIR = folder;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+    process.exit(1);
+  });
+}
 try {
   process.exitCode = await runIn(folder);
 } catch (cause) {
