@@ -83,7 +83,7 @@ async function loadSdk() {
   } catch (cause) {
     throw new PkiError(
       'key_locked',
-      'keys in Key Vault need @azure/keyvault-keys and @azure/identity: npm install --include=optional',
+      'keys in Key Vault need @azure/keyvault-keys and @azure/identity: install Leafgate anew',
       { cause },
     );
   }
