@@ -179,7 +179,7 @@ const cases: readonly Case[] = [
       await cp(join(folder, 'offline-root', 'root.passphrase'), join(copy, 'issuing.passphrase'));
     }),
     code: 'key_capability',
-    says: /this is a root certificate: keep the root offline/,
+    says: /has the key of “root” .*, which is an offline root/,
   },
   {
     name: 'a certificate that is not of the issuing key',
