@@ -346,15 +346,6 @@ export class CertificateAuthority {
     return await this.#lists.publish(this.issuer(issuerName));
   }
 
-  /** Like `publishCrls`, and answers the full CRL of one partition with its octets. */
-  async publishCrl(issuerName: string, partition = 0): Promise<CrlRecord> {
-    await this.publishCrls(issuerName);
-    const crl = await this.latestCrl(issuerName, partition);
-    if (crl === undefined)
-      throw new PkiError('certificate_unknown', `CA “${issuerName}” has no CRL partition ${partition}`);
-    return crl;
-  }
-
   /** CRLs of all issuing CAs whose successor is missing although its time came a while ago. */
   async overdueCrls(): Promise<OverdueCrl[]> {
     const overdue: OverdueCrl[] = [];

@@ -12,6 +12,7 @@ import {
   issuer,
   keys,
   openTestAuthorities,
+  publishedCrl,
   recordsIn,
   requestOf,
   type TestAuthorities,
@@ -86,9 +87,9 @@ class Scene {
   }
 
   async publish(): Promise<void> {
-    const record = await this.authorities?.ca.publishCrl('issuing');
-    if (record !== undefined && record.crlNumber !== this.crlNumbers.at(-1))
-      this.crlNumbers.push(record.crlNumber);
+    if (this.authorities === undefined) return;
+    const { crlNumber } = await publishedCrl(this.authorities.ca);
+    if (crlNumber !== this.crlNumbers.at(-1)) this.crlNumbers.push(crlNumber);
   }
 
   /** The device sends its request; the same each time. */
@@ -327,7 +328,7 @@ describe('publish', () => {
           });
           scene.failures.plan(write, moment);
           await assert.rejects(
-            async () => await scene.authorities?.ca.publishCrl('issuing'),
+            async () => await scene.authorities?.ca.publishCrls('issuing'),
             (thrown) => thrown instanceof PkiError && thrown.code === 'store_unavailable',
           );
           await scene.restart();
@@ -348,7 +349,7 @@ describe('publish', () => {
       scene.clock.offsetMs += 8 * DAY_MS;
       scene.keyFails = 'before signing';
       await assert.rejects(
-        async () => await scene.authorities?.ca.publishCrl('issuing'),
+        async () => await scene.authorities?.ca.publishCrls('issuing'),
         (thrown) => thrown instanceof PkiError && thrown.code === 'key_unavailable',
       );
       scene.keyFails = 'no';

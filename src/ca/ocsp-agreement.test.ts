@@ -8,6 +8,7 @@ import {
   issuer,
   newEcKey,
   openTestAuthorities,
+  publishedCrl,
   requestOf,
   type TestAuthorities,
 } from '../../test/support/authorities-fixture.ts';
@@ -68,7 +69,7 @@ async function open(never: NeverIssuedStatus, changes: Partial<Issuer> = {}) {
     ...(await store.certificates({ issuer: 'issuing', limit: 1000 })).map((record) => record.serialNumber),
     ...neverIssued,
   ];
-  const currentCrl = async () => parseCrl((await ca.publishCrl('issuing')).crl);
+  const currentCrl = async () => parseCrl((await publishedCrl(ca)).crl);
   const release = async (serialNumber: string) =>
     await ca.release({ issuer: 'issuing', serialNumber, actor: 'test', text: '' });
   /** Every part of the CRL, in this kind. */

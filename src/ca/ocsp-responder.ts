@@ -75,7 +75,7 @@ const SIGNING_MAX = 256;
  *
  * The status is read anew for every answer, so a revocation that is on record is in the very next one, whoever recorded
  * it; only the signature is spared while the status is the same. The order of the two ways to learn of a revocation is
- * therefore: OCSP at once, the CRL with its next edition. What `CertificateAuthority.publishCrl` lists is what is
+ * therefore: OCSP at once, the CRL with its next edition. What `CertificateAuthority.publishCrls` lists is what is
  * answered as revoked, with the same time and reason: revoked certificates and abandoned intents.
  */
 export class OcspResponder {

@@ -33,7 +33,7 @@ async function withStore(
       csr: parseCertificationRequest(await requestOf({})),
       operator: 'test',
     });
-    await authorities.ca.publishCrl(issuer.name);
+    await authorities.ca.publishCrls(issuer.name);
     await work(authorities, good);
   } finally {
     await authorities.close();

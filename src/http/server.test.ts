@@ -10,6 +10,7 @@ import {
   exchange,
   messageOf,
   openTestServer,
+  publishedCrl,
   requestOf,
   staticSecret,
   type TestServer,
@@ -45,6 +46,44 @@ function raw(port: number, text: string): Promise<string> {
     socket.on('close', () => resolve(Buffer.concat(chunks).toString('latin1')));
   });
 }
+
+describe('a shared port', () => {
+  const answering = (text: string) => (app: FastifyInstance) => {
+    app.get('/who', (_request, reply) => reply.send(text));
+  };
+  const at = { host: '127.0.0.1', log: silent } as const;
+
+  if (process.platform === 'linux') {
+    test('serves by all that joined', async () => {
+      const first = await openHttpServer({ ...at, port: 0, sharing: 'first', doors: answering('first') });
+      const { port } = first.address;
+      const second = await openHttpServer({ ...at, port, sharing: 'shared', doors: answering('second') });
+      try {
+        const heard = new Set<string>();
+        // The kernel chooses by the connection: of so many, each gets one.
+        for (let i = 0; i < 200 && heard.size < 2; i += 1)
+          heard.add((await raw(port, 'GET /who HTTP/1.0\r\n\r\n')).split('\r\n\r\n')[1] ?? '');
+        assert.deepEqual([...heard].sort(), ['first', 'second']);
+      } finally {
+        await Promise.all([first.close(), second.close()]);
+      }
+    });
+  }
+
+  for (const sharing of ['alone', 'first'] as const) {
+    test(`is refused to another server that comes ${sharing}`, async () => {
+      const first = await openHttpServer({ ...at, port: 0, sharing: 'first', doors: answering('first') });
+      try {
+        await assert.rejects(
+          openHttpServer({ ...at, port: first.address.port, sharing, doors: answering('stranger') }),
+          { code: 'listen_failed' },
+        );
+      } finally {
+        await first.close();
+      }
+    });
+  }
+});
 
 describe('openHttpServer', () => {
   const failing = (app: FastifyInstance) => {
@@ -239,7 +278,7 @@ describe('the repository', () => {
     assert.deepEqual(certificate.body, Buffer.from(certificates.issuing.raw));
 
     assert.equal((await exchange(`${base}/crl/issuing.crl`)).status, 404);
-    await server.ca.publishCrl('issuing');
+    await publishedCrl(server.ca);
     const first = await exchange(`${base}/crl/issuing.crl`);
     assert.ok(verifyCrlSignature(parseCrl(first.body), certificates.issuing.spki));
     assert.equal(parseCrl(first.body).revoked.length, 0);
@@ -258,7 +297,7 @@ describe('the repository', () => {
       actor: 'operator test',
       text: 'lost',
     });
-    await server.ca.publishCrl('issuing');
+    await publishedCrl(server.ca);
     const second = await exchange(`${base}/crl/issuing.crl`);
     assert.deepEqual(
       parseCrl(second.body).revoked.map((entry) => [entry.serialNumber, entry.reason]),

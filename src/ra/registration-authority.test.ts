@@ -10,6 +10,7 @@ import {
   keys,
   newEcKey,
   openTestAuthorities,
+  publishedCrl,
   type RequestFields,
   recordsIn,
   requestOf,
@@ -361,7 +362,7 @@ describe('notifications', () => {
     test(`a certificate whose validator ${name} is withheld, revoked and on the next CRL`, async () => {
       const authorities = await open();
       const { scripted, ca } = authorities;
-      const before = await ca.publishCrl('issuing');
+      const before = await publishedCrl(ca);
       scripted.success = verdict;
       const outcome = await enrol(authorities, { challengePassword: 'x' });
       assert.equal(outcome.outcome === 'unavailable' && outcome.code, 'notification_failed');
@@ -375,7 +376,7 @@ describe('notifications', () => {
         ['enrolment.unavailable', 'certificate.revoked', 'certificate.issued'],
       );
       assert.equal(refusal?.detail.detail, `scripted: ${verdict.verdict === 'accept' ? '' : verdict.detail}`);
-      const crl = await ca.publishCrl('issuing');
+      const crl = await publishedCrl(ca);
       assert.ok(crl.crlNumber > before.crlNumber);
       assert.deepEqual(
         parseCrl(crl.crl).revoked.map(({ serialNumber }) => serialNumber),

@@ -1,4 +1,5 @@
 /** An RA, a CA, their store and their doors in this process, on RSA-2048 test keys; and a device that talks to them. */
+import assert from 'node:assert/strict';
 import { generateKeyPair, type KeyObject, randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
@@ -51,7 +52,7 @@ import {
 } from '../../src/ra/index.ts';
 import { buildAttributes, buildSelfSigned, type CertRep, parseCertRep } from '../../src/scep/index.ts';
 import { standardCiphers } from '../../src/scep/server.ts';
-import { openPkiStore, type PkiStore } from '../../src/store/index.ts';
+import { type CrlRecord, openPkiStore, type PkiStore } from '../../src/store/index.ts';
 import type { Clock } from '../../src/telemetry.ts';
 
 // --- keys and certificates ------------------------------------------------------------------------------------------
@@ -595,4 +596,12 @@ export function recordsIn({ store }: { readonly store: PkiStore }) {
 /** The newest audit entries, newest first. */
 export function auditIn({ store }: { readonly store: PkiStore }, limit = 100) {
   return store.auditEntries({ limit });
+}
+
+/** Has the CRLs of an issuing CA made that are due, and answers its full one. */
+export async function publishedCrl(ca: CertificateAuthority, issuer = 'issuing'): Promise<CrlRecord> {
+  await ca.publishCrls(issuer);
+  const crl = await ca.latestCrl(issuer);
+  assert.ok(crl);
+  return crl;
 }
