@@ -47,6 +47,7 @@ async function enrol(
     source: '192.0.2.1',
     receivedAt: authorities.clock.now(),
   });
+  assert.ok(outcome.outcome !== 'pending', 'nobody was to be asked');
   return outcome.outcome === 'issued' ? parseCertificate(outcome.certificate) : outcome.code;
 }
 

@@ -182,6 +182,7 @@ async function pkiOperation(
       challengePassword: opened.csr.challengePassword ?? '',
       receivedAt: options.clock.now(),
     });
+    if (outcome.outcome === 'pending') return problem('enrolment_busy');
     if (outcome.outcome !== 'issued') return await failure(endpoint, verified, outcome);
     return pkiMessage(
       await buildSuccess(verified, opened, outcome.certificate, endpoint.signer, randomOctets(NONCE_BYTES)),

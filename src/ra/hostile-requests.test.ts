@@ -563,6 +563,7 @@ describe('hostile requests', () => {
         source: '192.0.2.1',
         receivedAt: authorities.clock.now(),
       });
+      assert.ok(outcome.outcome !== 'pending', 'nobody was to be asked');
       return outcome.outcome === 'issued'
         ? {
             certificate: parseCertificate(outcome.certificate),

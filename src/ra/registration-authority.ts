@@ -21,13 +21,27 @@ import type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 /** What became of a request. */
 export type Outcome =
   | { readonly outcome: 'issued'; readonly certificate: Uint8Array }
+  /** A certificate manager has to decide; the device asks again (RFC 8894 §3.2.1.3: PENDING). */
+  | { readonly outcome: 'pending'; readonly requestID: string }
   /** Policy says no; `reference` leads the operator to the audit entry with the reason. */
   | { readonly outcome: 'refused'; readonly code: ErrorCode; readonly reference: string }
   /** Nothing was decided, or the certificate is withheld: the device may try again. `reference` may be empty. */
   | { readonly outcome: 'unavailable'; readonly code: ErrorCode; readonly reference: string };
 
-/** Any outcome but a certificate. */
-export type Refusal = Exclude<Outcome, { readonly outcome: 'issued' }>;
+/** A no, or a not now: any outcome that ends the exchange without a certificate. */
+export type Refusal = Extract<Outcome, { readonly outcome: 'refused' | 'unavailable' }>;
+
+/** A device's question what became of a request that waits, as a door hands it to the RA. */
+export interface PollRequest {
+  /** Name of the endpoint in the configuration that it came in by. */
+  readonly endpoint: string;
+  /** RFC 8894 §3.3.3: the transactionID of the request that waits. */
+  readonly transactionID: string;
+  /** DER of the SubjectPublicKeyInfo that the question is signed with; the door has verified the signature. */
+  readonly signerSpki: Uint8Array;
+  /** Where it came from, for the log only. */
+  readonly source: string;
+}
 
 /** What a registration authority is opened with. */
 export interface RegistrationAuthorityOptions {
@@ -93,6 +107,16 @@ export class RegistrationAuthority {
     } finally {
       this.#inFlight.delete(replayKey);
     }
+  }
+
+  /**
+   * Says what became of a request that waits for a certificate manager: `pending` until it is decided, and its
+   * certificate, made now, once it is approved. `certificate_unknown` if the asker's key has no such request here.
+   *
+   * Never throws, as `enrol`.
+   */
+  async poll(request: PollRequest): Promise<Outcome> {
+    return await this.refuse('certificate_unknown', 'no request of this transaction and key waits', request);
   }
 
   async #enrolOnce(policy: EnrolmentPolicy, replayKey: string, request: EnrolmentRequest): Promise<Outcome> {
