@@ -23,7 +23,6 @@ import {
   parseScepQuery,
   type ReceivedMessage,
   readPkiMessage,
-  serverCapabilities,
   verifyPkiMessage,
 } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
@@ -39,6 +38,8 @@ export interface ScepEndpoint {
   /** What clients encrypt to. */
   readonly encryption: { readonly certificate: Certificate; readonly decrypt: Decrypt };
   readonly acceptedCiphers: readonly CipherName[];
+  /** The keywords of GetCACaps. */
+  readonly capabilities: readonly string[];
   /** DER of issuing CA up to root, served with the RA certificates. */
   readonly caChain: readonly Uint8Array[];
 }
@@ -123,14 +124,14 @@ async function serve(
       return {
         status: 200,
         contentType: contentTypes.capabilities,
-        body: buildCapabilities(serverCapabilities),
+        body: buildCapabilities(endpoint.capabilities),
       };
     case 'GetCACert':
       return { status: 200, contentType: contentTypes.caAndRaCertificates, body: caCertificates(endpoint) };
     case 'PKIOperation':
       return await pkiOperation(endpoint, options, isPost ? request.body : scepQuery.message, request.ip);
     case 'GetNextCACert':
-      return problem('operation_unsupported');
+      return await nextCaCertificates();
     case undefined:
       return problem('scep_operation');
   }
@@ -143,6 +144,11 @@ function caCertificates(endpoint: ScepEndpoint): Uint8Array {
     endpoint.encryption.certificate.raw,
     ...endpoint.caChain,
   ]);
+}
+
+/** §4.7: there is no next CA certificate to show. */
+async function nextCaCertificates(): Promise<Answer> {
+  return problem('operation_unsupported');
 }
 
 /** The way of one PKIMessage: read, verify, open, enrol, answer. */

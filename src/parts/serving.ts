@@ -12,7 +12,7 @@ import {
   type PortSharing,
   type ScepEndpoint,
 } from '../http/index.ts';
-import { standardCiphers } from '../scep/index.ts';
+import { capabilitiesOf, standardCiphers } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
 import { type Identity, openIdentity, readChain } from './identity.ts';
@@ -51,6 +51,7 @@ export async function serve(
         decrypt: (keyTransport, encryptedKey) => encryption.key.decrypt(keyTransport, encryptedKey),
       },
       acceptedCiphers: endpoint.dangerAllowSingleDes ? [...standardCiphers, 'des-cbc'] : standardCiphers,
+      capabilities: capabilitiesOf('enrols-anew'),
       caChain: issuer.chain,
     };
   });

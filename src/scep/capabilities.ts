@@ -17,6 +17,22 @@ export const serverCapabilities = [
   'SHA-512',
 ] as const;
 
+/**
+ * What an endpoint offers: all of it, and `Renewal` where it takes a certificate of its own for a proof (§2.3, §3.5.2).
+ * QUIRK macOS: some versions complain of the keyword, so that it stands only where it is meant.
+ */
+export function capabilitiesOf(renewal: 'renews' | 'enrols-anew'): readonly string[] {
+  return renewal === 'renews' ? [...serverCapabilities, 'Renewal'].sort() : serverCapabilities;
+}
+
+/** A keyword that every endpoint may list. */
+export type Capability = (typeof serverCapabilities)[number];
+
+/** The same in the RFC's words alone. */
+export const rfcCapabilities: readonly Capability[] = serverCapabilities.filter(
+  (keyword) => keyword !== 'SHA-384',
+);
+
 /** The body of the answer: one keyword a line. */
 export function buildCapabilities(keywords: readonly string[]): string {
   return keywords.map((keyword) => `${keyword}\n`).join('');

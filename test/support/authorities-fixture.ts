@@ -50,7 +50,13 @@ import {
   type Validator,
   type Verdict,
 } from '../../src/ra/index.ts';
-import { buildAttributes, buildSelfSigned, type CertRep, parseCertRep } from '../../src/scep/index.ts';
+import {
+  buildAttributes,
+  buildSelfSigned,
+  type CertRep,
+  capabilitiesOf,
+  parseCertRep,
+} from '../../src/scep/index.ts';
 import { standardCiphers } from '../../src/scep/server.ts';
 import { type CrlRecord, openPkiStore, type PkiStore } from '../../src/store/index.ts';
 import type { Clock } from '../../src/telemetry.ts';
@@ -349,6 +355,7 @@ export async function openTestServer(options: FixtureOptions = {}): Promise<Test
         decrypt: (keyTransport, encryptedKey) => keys.raEncryption.decrypt(keyTransport, encryptedKey),
       },
       acceptedCiphers: name === 'legacy' ? [...standardCiphers, 'des-cbc'] : standardCiphers,
+      capabilities: capabilitiesOf('enrols-anew'),
       caChain: issuer.chain,
     }),
   );
