@@ -479,6 +479,14 @@ const table = {
     cause: 'The database did not take a durable write.',
     mend: 'Check the disk: space, permissions, errors.',
   },
+  store_read_only: {
+    kind: 'unavailable',
+    http: 503,
+    failInfo: 'badRequest',
+    text: 'the request cannot be served here; try again',
+    cause: 'The server is a standby (`server.standby`): it shows what is there and issues nothing.',
+    mend: 'Send devices to the primary. If it is lost, make the replica the primary and start this server without `standby`.',
+  },
   enrolment_busy: {
     kind: 'unavailable',
     http: 503,
@@ -605,6 +613,13 @@ const table = {
     text: 'the database belongs to a newer version',
     cause: 'The schema version in the database is higher than this program knows.',
     mend: 'Run the newer version, or restore a backup from before the upgrade.',
+  },
+  store_older: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the database belongs to an older version',
+    cause: 'A standby only reads, and the database lacks steps of the schema that this program needs.',
+    mend: 'Update the primary first and start it once; its steps reach the replica by themselves.',
   },
   backup_failed: {
     kind: 'misconfigured',

@@ -26,7 +26,9 @@ export type ChildTask =
       readonly rounds: number;
     }
   /** Write until killed, one line for each write that has resolved. */
-  | { readonly task: 'write'; readonly name: string };
+  | { readonly task: 'write'; readonly name: string }
+  /** Take the lead, print what came of it, and keep it until killed. */
+  | { readonly task: 'lead' };
 
 /** What a racing child has won. */
 export interface Spoils {
@@ -47,7 +49,8 @@ print('ready');
 await once(process.stdin, 'data');
 process.stdin.unref();
 if (job.task === 'race') print(JSON.stringify(await race(store, job.name, job.rounds)));
-else await write(store, job.name);
+else if (job.task === 'write') await write(store, job.name);
+else await lead(store);
 await store.close();
 
 async function race(store: PkiStore, name: string, rounds: number): Promise<Spoils> {
@@ -85,6 +88,12 @@ async function race(store: PkiStore, name: string, rounds: number): Promise<Spoi
   };
   await Promise.all(Array.from({ length: 6 }, run));
   return spoils;
+}
+
+async function lead(store: PkiStore): Promise<void> {
+  const taken = await store.takeLead();
+  print(taken !== undefined && (await taken.isHeld()) ? 'leads' : 'follows');
+  if (taken !== undefined) await new Promise((resolve) => setTimeout(resolve, 300_000));
 }
 
 async function write(store: PkiStore, name: string): Promise<never> {

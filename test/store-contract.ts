@@ -10,16 +10,19 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { PkiError } from '../src/errors.ts';
-import type {
-  CertificateFilter,
-  CertificateRecord,
-  CertificateStatus,
-  CrlEntry,
-  PkiStore,
-  RevocationReason,
+import {
+  type CertificateFilter,
+  type CertificateRecord,
+  type CertificateStatus,
+  type CrlEntry,
+  openPkiStore,
+  type PkiStore,
+  type RevocationReason,
+  type StoreLead,
 } from '../src/store/index.ts';
 import type { ChildTask, Spoils } from './store-contract-child.ts';
 import { entriesOf, revocationContract } from './store-contract-revocation.ts';
@@ -500,6 +503,73 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
 
     revocationContract(it);
     upkeepContract(name, it);
+
+    describe('the lead', () => {
+      it('is one server’s at a time, and another’s once it is given back', async (store, { elsewhere }) => {
+        const other = await openPkiStore(elsewhere.argument);
+        try {
+          const first = await store.takeLead();
+          assert.equal(await first?.isHeld(), true);
+          assert.equal(await store.takeLead(), undefined);
+          assert.equal(await other.takeLead(), undefined);
+          await first?.release();
+          await first?.release();
+          assert.equal(await first?.isHeld(), false);
+          const second = await other.takeLead();
+          assert.equal(await second?.isHeld(), true);
+          assert.equal(await store.takeLead(), undefined);
+        } finally {
+          await other.close();
+        }
+        // It went with the store that had it.
+        assert.notEqual(await store.takeLead(), undefined);
+      });
+
+      it('of a process that is killed is free for the next', async (store, { elsewhere }) => {
+        const child = await startChild(elsewhere, { task: 'lead' });
+        try {
+          child.go();
+          assert.equal(await child.nextLine(), 'leads', child.complaint());
+          assert.equal(await store.takeLead(), undefined);
+          const follower = await startChild(elsewhere, { task: 'lead' });
+          follower.go();
+          assert.equal(await follower.nextLine(), 'follows', follower.complaint());
+          await follower.ended();
+        } finally {
+          child.kill();
+          await child.ended();
+        }
+        let lead: StoreLead | undefined;
+        for (let tries = 0; lead === undefined && tries < 200; tries += 1) {
+          lead = await store.takeLead();
+          if (lead === undefined) await sleep(50);
+        }
+        assert.equal(await lead?.isHeld(), true);
+      });
+    });
+
+    describe('opened to be read', () => {
+      it('shows what is there and what comes, and takes no write', async (store, { elsewhere }) => {
+        const intent = intentOf({ requestID: 'r', serialNumber: '01' });
+        await store.reserveSerial(intent);
+        await store.recordCertificate(issuedOf(intent));
+        const reader = await openPkiStore(elsewhere.argument, 'read');
+        try {
+          assert.equal((await reader.certificateByRequest('r'))?.status, 'issued');
+          await rejects(reader.appendAudit(auditOf()), 'store_unavailable');
+          await rejects(reader.reserveCrlNumber('issuing'), 'store_unavailable');
+          await rejects(
+            reader.reserveSerial(intentOf({ requestID: 's', serialNumber: '02' })),
+            'store_unavailable',
+          );
+          await store.appendAudit(auditOf({ event: 'later' }));
+          assert.equal((await reader.auditEntries({ limit: 1 }))[0]?.event, 'later');
+        } finally {
+          await reader.close();
+        }
+        assert.equal(await store.reserveCrlNumber('issuing'), 1);
+      });
+    });
 
     describe('certificates', () => {
       let under: StoreUnderTest;

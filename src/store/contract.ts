@@ -434,8 +434,30 @@ export interface StoreUpkeep {
   }): Promise<void>;
 }
 
+/** The lead among the servers of a store, in one server's hands. */
+export interface StoreLead {
+  /** Whether it still is; once it is not, it never is again. Waits for the database a few seconds at most; never throws. */
+  isHeld(): Promise<boolean>;
+  /** Gives it back. A second call does nothing; never throws. */
+  release(): Promise<void>;
+}
+
+/** Who of several servers does what needs doing once: at most one of them has the lead. */
+export interface StoreLeadership {
+  /**
+   * Takes the lead; `undefined` if it is taken. It ends with `release`, with the process however that ends, and with the
+   * connection to the database: then another server can take it.
+   *
+   * It spares work and is no fence: who has lost it may notice seconds later, and what it writes meanwhile counts.
+   * Whatever must not happen twice is kept from it by the other promises of this contract.
+   *
+   * @throws PkiError `store_unavailable`.
+   */
+  takeLead(): Promise<StoreLead | undefined>;
+}
+
 /** Everything that a server remembers, in one place. */
-export interface PkiStore extends CaStore, RaStore, AuditChain, StoreUpkeep {
+export interface PkiStore extends CaStore, RaStore, AuditChain, StoreUpkeep, StoreLeadership {
   /** Finishes what is being written and lets the store go. A second call does nothing. */
   close(): Promise<void>;
 }

@@ -28,8 +28,10 @@ export type {
   RevocationReason,
   SerialNumber,
   StoredAuditEntry,
+  StoreLead,
+  StoreLeadership,
 } from './contract.ts';
 export { lockDataFolder } from './lock.ts';
-export { openPkiStore, type PkiDatabase } from './open.ts';
+export { openPkiStore, type PkiDatabase, type StoreAccess } from './open.ts';
 export type { PostgresDatabase } from './postgres-pool.ts';
 export { type Migration, SqliteFile } from './sqlite.ts';

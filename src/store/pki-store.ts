@@ -25,7 +25,9 @@ import type {
   RevocationReason,
   SerialNumber,
   StoredAuditEntry,
+  StoreLead,
 } from './contract.ts';
+import { lockDataFolder } from './lock.ts';
 import { pkiMigrations } from './migrations.ts';
 import {
   type AuditRow,
@@ -49,12 +51,12 @@ import {
 import { SqliteFile } from './sqlite.ts';
 
 /**
- * Opens the store, making file (mode 0600) and folder (0700) if need be.
+ * Opens the store; to be written to, it makes file (mode 0600) and folder (0700) if need be.
  *
- * @throws PkiError `store_newer` or `store_unavailable`, as `SqliteFile.open`.
+ * @throws PkiError `store_newer`, `store_older` or `store_unavailable`, as `SqliteFile.open`.
  */
-export function openSqliteStore(path: string): PkiStore {
-  return new SqlitePkiStore(SqliteFile.open(path, pkiMigrations));
+export function openSqliteStore(path: string, access: 'read' | 'write' = 'write'): PkiStore {
+  return new SqlitePkiStore(SqliteFile.open(path, pkiMigrations, access), path);
 }
 
 const CERTIFICATE = `
@@ -90,13 +92,37 @@ const AUDIT_ENTRY = 'SELECT number, at, event, actor, reference, code, text, det
  */
 class SqlitePkiStore implements PkiStore {
   readonly #file: SqliteFile;
+  /** Locked by who has the lead: the operating system frees it however the process ends. */
+  readonly #leadLock: string;
+  #lead: StoreLead | undefined;
 
-  constructor(file: SqliteFile) {
+  constructor(file: SqliteFile, path: string) {
     this.#file = file;
+    this.#leadLock = `${path}.lead`;
   }
 
   async close(): Promise<void> {
+    await this.#lead?.release();
     this.#file.close();
+  }
+
+  async takeLead(): Promise<StoreLead | undefined> {
+    let lock: ReturnType<typeof lockDataFolder> | undefined;
+    try {
+      lock = lockDataFolder(this.#leadLock);
+    } catch (cause) {
+      if (cause instanceof PkiError && cause.code === 'store_locked') return undefined;
+      throw cause;
+    }
+    const lead: StoreLead = {
+      isHeld: async () => lock !== undefined,
+      release: async () => {
+        lock?.release();
+        lock = undefined;
+      },
+    };
+    this.#lead = lead;
+    return lead;
   }
 
   // --- audit ------------------------------------------------------------------------------------------------------

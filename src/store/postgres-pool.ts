@@ -1,8 +1,9 @@
 /** One PostgreSQL database: connected safely, migrated once, written in transactions. The only file that loads `pg`. */
 import { isIP } from 'node:net';
-import type { Pool, PoolClient, PoolConfig } from 'pg';
+import type { ClientConfig, Pool, PoolClient, PoolConfig } from 'pg';
 import { PkiError } from '../errors.ts';
-import type { Migration } from './sqlite.ts';
+import type { StoreLead } from './contract.ts';
+import { assertSchema, type Migration } from './sqlite.ts';
 
 /** How a PostgreSQL database is reached. */
 export interface PostgresDatabase {
@@ -22,6 +23,12 @@ export interface PostgresDatabase {
 /** How long to wait for a connection, and how long for an answer. Both end as `store_unavailable`. */
 const CONNECT_TIMEOUT_MS = 10_000;
 const ANSWER_TIMEOUT_MS = 60_000;
+
+/** How long the lead's own connection may stand still before another server may have the lead. */
+const LEAD_TIMEOUT_MS = 5_000;
+
+/** Advisory lock of the server that has the lead: the octets of `leaflead`. */
+const LEAD_LOCK = '7810756221277135204';
 
 /** Advisory lock under which one process at a time brings the schema up to date: the octets of `leafmigr`. */
 const MIGRATION_LOCK = '7810756221294176114';
@@ -48,32 +55,44 @@ export interface PostgresSession {
  */
 export class PostgresPool implements PostgresSession {
   readonly #pool: Pool;
+  readonly #database: ClientConfig;
   readonly #names = new Map<string, string>();
   readonly #underWay = new Set<Promise<unknown>>();
+  /** What gives back each lead that was taken. */
+  readonly #leads = new Set<() => Promise<void>>();
   #closed: Promise<void> | undefined;
 
-  private constructor(pool: Pool) {
+  private constructor(pool: Pool, database: ClientConfig) {
     this.#pool = pool;
+    this.#database = database;
   }
 
   /**
    * Connects and brings the schema up to date, under a lock that all processes share. A database with all steps is not
-   * written to, so that a read-only standby opens too.
+   * written to, so that commands can read a replica. To `read`, nothing is ever written: every transaction is read-only.
    *
-   * @throws PkiError `store_driver`, `store_newer`, `store_not_durable`, `store_unavailable`.
+   * @throws PkiError `store_driver`, `store_newer`, `store_older`, `store_not_durable`, `store_unavailable`.
    */
-  static async open(database: PostgresDatabase, migrations: readonly Migration[]): Promise<PostgresPool> {
+  static async open(
+    database: PostgresDatabase,
+    migrations: readonly Migration[],
+    access: 'read' | 'write' = 'write',
+  ): Promise<PostgresPool> {
     const { Pool, types } = await loadDriver();
-    const options: PoolConfig = {
+    const server: ClientConfig = {
       host: database.host,
       port: database.port,
       database: database.database,
       user: database.user,
       ...(database.password === undefined ? {} : { password: database.password }),
       ...encryption(database),
-      max: database.connectionsMax,
       application_name: 'leafgate',
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    };
+    const options: PoolConfig = {
+      ...server,
+      ...(access === 'read' ? { options: '-c default_transaction_read_only=on' } : {}),
+      max: database.connectionsMax,
       query_timeout: ANSWER_TIMEOUT_MS,
       statement_timeout: ANSWER_TIMEOUT_MS,
       // A transaction whose process stands still must not hold up the others for ever.
@@ -87,9 +106,10 @@ export class PostgresPool implements PostgresSession {
     const pool = new Pool(options);
     // A connection that breaks while nobody uses it: the pool drops it, and the next statement opens another.
     pool.on('error', () => {});
-    const opened = new PostgresPool(pool);
+    const opened = new PostgresPool(pool, server);
     try {
-      await opened.#migrate(migrations);
+      if (access === 'write') await opened.#migrate(migrations);
+      else assertSchema(await opened.#schemaThere(), migrations.length, 'all', 'the database');
       await opened.#assertDurable();
       return opened;
     } catch (cause) {
@@ -157,9 +177,74 @@ export class PostgresPool implements PostgresSession {
     }
   }
 
+  /**
+   * Takes the lead by a lock of a session of its own: PostgreSQL frees it when the session ends, however that happens.
+   *
+   * @throws PkiError `store_unavailable`.
+   */
+  takeLead(): Promise<StoreLead | undefined> {
+    return this.#enter(() => this.#takeLead());
+  }
+
+  async #takeLead(): Promise<StoreLead | undefined> {
+    const { Client } = await loadDriver();
+    const client = new Client({
+      ...this.#database,
+      application_name: 'leafgate lead',
+      query_timeout: LEAD_TIMEOUT_MS,
+      keepAlive: true,
+    });
+    let state: 'held' | 'lost' = 'held';
+    const end = async () => {
+      state = 'lost';
+      this.#leads.delete(end);
+      await client.end().catch(() => {});
+    };
+    // A connection that breaks while nobody asks.
+    client.on('error', () => {
+      state = 'lost';
+    });
+    try {
+      await this.#send(() => client.connect());
+      const { rows } = await this.#send(() =>
+        client.query<{ taken: boolean }>('SELECT pg_try_advisory_lock($1::bigint) AS taken', [LEAD_LOCK]),
+      );
+      if (rows[0]?.taken !== true) {
+        await end();
+        return undefined;
+      }
+    } catch (cause) {
+      await end();
+      throw cause;
+    }
+    this.#leads.add(end);
+    return {
+      isHeld: async () => {
+        if (state === 'lost') return false;
+        try {
+          // Asked of the list of locks: a pooler between us and the database may have given us another session.
+          const { rowCount } = await client.query(
+            `SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
+               AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = $1::bigint`,
+            [LEAD_LOCK],
+          );
+          if (rowCount === 1) return true;
+        } catch {
+          // Whatever it is, who cannot reach the database does not lead.
+        }
+        await end();
+        return false;
+      },
+      release: end,
+    };
+  }
+
   /** Waits for what is under way and disconnects. A second call does nothing. */
   close(): Promise<void> {
-    this.#closed ??= Promise.allSettled(this.#underWay).then(() => this.#pool.end());
+    this.#closed ??= Promise.allSettled(this.#underWay).then(async () => {
+      await Promise.all([...this.#leads].map((end) => end()));
+      await this.#pool.end();
+    });
     return this.#closed;
   }
 
@@ -198,9 +283,16 @@ export class PostgresPool implements PostgresSession {
     }
   }
 
-  async #migrate(migrations: readonly Migration[]): Promise<void> {
+  /** Steps of the schema that the database has; 0 if it is empty. */
+  async #schemaThere(): Promise<number> {
     const table = await this.first<{ name: string | null }>("SELECT to_regclass('migration')::text AS name");
-    if (table?.name != null && (await schemaOf(this, migrations.length)) === migrations.length) return;
+    return table?.name == null ? 0 : await schemaOf(this);
+  }
+
+  async #migrate(migrations: readonly Migration[]): Promise<void> {
+    const there = await this.#schemaThere();
+    assertSchema(there, migrations.length, 'some', 'the database');
+    if (there === migrations.length) return;
     await this.transact(async (session) => {
       await session.all('SELECT pg_advisory_xact_lock($1::bigint)', MIGRATION_LOCK);
       await session.run(
@@ -208,7 +300,8 @@ export class PostgresPool implements PostgresSession {
            number INTEGER PRIMARY KEY, name TEXT NOT NULL, "appliedAt" TEXT NOT NULL)`,
       );
       // Another process may have done it while we waited for the lock.
-      const schema = await schemaOf(session, migrations.length);
+      const schema = await schemaOf(session);
+      assertSchema(schema, migrations.length, 'some', 'the database');
       for (const [offset, migration] of migrations.slice(schema).entries()) {
         for (const statement of migration.sql.split('\n\n')) await session.run(statement);
         await session.run(
@@ -232,16 +325,12 @@ export class PostgresPool implements PostgresSession {
   }
 }
 
-async function schemaOf(session: PostgresSession, known: number): Promise<number> {
+async function schemaOf(session: PostgresSession): Promise<number> {
   const row = await session.first<{ count: number }>('SELECT count(*) AS count FROM migration');
-  const schema = row?.count ?? 0;
-  if (schema > known) {
-    throw new PkiError('store_newer', `the database has schema ${schema}; this program knows up to ${known}`);
-  }
-  return schema;
+  return row?.count ?? 0;
 }
 
-async function loadDriver(): Promise<Pick<typeof import('pg'), 'Pool' | 'types'>> {
+async function loadDriver(): Promise<Pick<typeof import('pg'), 'Client' | 'Pool' | 'types'>> {
   try {
     return (await import('pg')).default;
   } catch (cause) {

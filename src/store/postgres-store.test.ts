@@ -68,6 +68,14 @@ describe('the schema', () => {
     await active.close();
   });
 
+  test('is not made by who opens it to be read', async () => {
+    const postgres = await server.newDatabase();
+    await assert.rejects(openPkiStore({ postgres }, 'read'), { code: 'store_older' });
+    await (await open(postgres)).close();
+    await server.run(postgres, "INSERT INTO migration VALUES (99, 'of tomorrow', '')");
+    await assert.rejects(openPkiStore({ postgres }, 'read'), { code: 'store_newer' });
+  });
+
   test('is not made in a database that would lose what it commits', async () => {
     const postgres = await server.newDatabase();
     await server.run(postgres, `ALTER DATABASE ${postgres.database} SET synchronous_commit = off`);
@@ -92,6 +100,31 @@ test('the audit log cannot be changed, not even by who owns the database', async
     await assert.rejects(server.run(postgres, sql), /append-only/, sql);
   assert.equal((await store.auditEntries({ limit: 10 })).length, 1);
   await store.close();
+});
+
+test('the lead is lost with the database’s session, and known to be; then it can be taken again', async () => {
+  const postgres = await server.newDatabase();
+  const [first, second] = [await open(postgres), await open(postgres)];
+  const lead = await first.takeLead();
+  assert.equal(await lead?.isHeld(), true);
+  await server.run(
+    postgres,
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'leafgate lead'",
+  );
+  assert.equal(await lead?.isHeld(), false);
+  const next = await second.takeLead();
+  assert.equal(await next?.isHeld(), true);
+  assert.equal(await lead?.isHeld(), false);
+  await server.stop();
+  try {
+    assert.equal(await next?.isHeld(), false);
+    await assert.rejects(first.takeLead(), { code: 'store_unavailable' });
+  } finally {
+    await server.start();
+  }
+  assert.equal(await (await first.takeLead())?.isHeld(), true);
+  await first.close();
+  await second.close();
 });
 
 test('a database that goes is not available, and is used again when it is back', async () => {

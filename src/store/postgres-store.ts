@@ -22,6 +22,7 @@ import type {
   RevocationReason,
   SerialNumber,
   StoredAuditEntry,
+  StoreLead,
 } from './contract.ts';
 import { postgresMigrations } from './postgres-migrations.ts';
 import {
@@ -55,8 +56,11 @@ import {
  *
  * @throws PkiError as `PostgresPool.open`.
  */
-export async function openPostgresStore(database: PostgresDatabase): Promise<PkiStore> {
-  return new PostgresPkiStore(await PostgresPool.open(database, postgresMigrations));
+export async function openPostgresStore(
+  database: PostgresDatabase,
+  access: 'read' | 'write' = 'write',
+): Promise<PkiStore> {
+  return new PostgresPkiStore(await PostgresPool.open(database, postgresMigrations, access));
 }
 
 const CERTIFICATE = `
@@ -94,6 +98,10 @@ class PostgresPkiStore implements PkiStore {
 
   close(): Promise<void> {
     return this.#pool.close();
+  }
+
+  takeLead(): Promise<StoreLead | undefined> {
+    return this.#pool.takeLead();
   }
 
   // --- audit ------------------------------------------------------------------------------------------------------

@@ -138,6 +138,35 @@ describe('opening', () => {
   });
 });
 
+describe('opening to read', () => {
+  test('refuses a file that is not there, and makes none', async () => {
+    const path = newPath();
+    assert.throws(() => SqliteFile.open(path, migrations, 'read'), { code: 'store_unavailable' });
+    await assert.rejects(stat(path), { code: 'ENOENT' });
+  });
+
+  test('refuses a schema that lacks steps, or has unknown ones, and changes neither', () => {
+    const path = newPath();
+    SqliteFile.open(path, migrations.slice(0, 1)).close();
+    assert.throws(() => SqliteFile.open(path, migrations, 'read'), { code: 'store_older' });
+    SqliteFile.open(path, migrations).close();
+    assert.throws(() => SqliteFile.open(path, migrations.slice(0, 1), 'read'), { code: 'store_newer' });
+  });
+
+  test('takes no write, and reads on', async () => {
+    const path = newPath();
+    SqliteFile.open(path, migrations).close();
+    const file = SqliteFile.open(path, migrations, 'read');
+    const work = () => file.run("INSERT INTO word VALUES ('third')");
+    await assert.rejects(file.commit(work), { code: 'store_unavailable' });
+    await assert.rejects(file.write(work), { code: 'store_unavailable' });
+    await file.durable();
+    assert.deepEqual(words(file), ['second']);
+    file.close();
+    await assert.rejects(file.commit(work), { code: 'store_unavailable', message: /closed/ });
+  });
+});
+
 describe('a group commit', () => {
   const withFile = (title: string, body: (file: SqliteFile, path: string) => Promise<void>) => {
     test(title, async () => {

@@ -54,8 +54,8 @@ export class SqliteFile {
   readonly #db: DatabaseSync;
   readonly #begin: StatementSync;
   readonly #end: StatementSync;
-  /** Descriptor of the write-ahead log, which stays the same file as long as the database is open. */
-  readonly #log: number;
+  /** Descriptor of the write-ahead log, which stays the same file as long as the database is open; none if it is only read. */
+  readonly #log: number | undefined;
   readonly #statements = new Map<string, StatementSync>();
   #pending: PendingWork[] = [];
   /** Ends the collecting of a group; `undefined` when nothing is pending. */
@@ -70,7 +70,7 @@ export class SqliteFile {
   #broken: PkiError | undefined;
   #closed = false;
 
-  private constructor(db: DatabaseSync, log: number) {
+  private constructor(db: DatabaseSync, log: number | undefined) {
     this.#db = db;
     this.#log = log;
     this.#begin = db.prepare('BEGIN IMMEDIATE');
@@ -81,12 +81,24 @@ export class SqliteFile {
    * Opens the file and brings its schema up to date. A new file is made with mode 0600, a new folder with mode 0700;
    * what exists keeps its mode.
    *
-   * @throws PkiError `store_newer` if the file has more migrations than `migrations`; `store_unavailable` if it cannot
-   *   be opened, or lies where write-ahead logging does not work (most network file systems).
+   * To `read`, nothing is made or changed: writes are `store_unavailable`.
+   *
+   * @throws PkiError `store_newer` if the file has more migrations than `migrations`; `store_older` if it is to be read
+   *   and has fewer; `store_unavailable` if it cannot be opened, or lies where write-ahead logging does not work (most
+   *   network file systems).
    */
-  static open(path: string, migrations: readonly Migration[]): SqliteFile {
+  static open(
+    path: string,
+    migrations: readonly Migration[],
+    access: 'read' | 'write' = 'write',
+  ): SqliteFile {
     let db: DatabaseSync | undefined;
     try {
+      if (access === 'read') {
+        db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS });
+        assertSchema(schemaOf(db), migrations.length, 'all', path);
+        return new SqliteFile(db, undefined);
+      }
       createDatabaseFile(path);
       db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
       const mode = db.prepare('PRAGMA journal_mode = WAL').get() as { journal_mode: string };
@@ -181,8 +193,9 @@ export class SqliteFile {
 
   #schedule<T>(work: () => T, until: PendingWork['until']): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      if (this.#closed || this.#broken !== undefined) {
-        reject(this.#broken ?? new PkiError('store_unavailable', 'the database is closed'));
+      if (this.#closed || this.#broken !== undefined || this.#log === undefined) {
+        const why = this.#closed ? 'the database is closed' : 'the database was opened to be read';
+        reject(this.#broken ?? new PkiError('store_unavailable', why));
         return;
       }
       this.#pending.push({ work, until, resolve: resolve as (value: unknown) => void, reject });
@@ -199,7 +212,8 @@ export class SqliteFile {
    */
   durable(): Promise<void> {
     if (this.#broken !== undefined) return Promise.reject(this.#broken);
-    if (this.#closed) return Promise.resolve();
+    // Who may not write has no part in what is brought to disk: what it reads is its own copy.
+    if (this.#closed || this.#log === undefined) return Promise.resolve();
     return new Promise<void>((resolve, reject) => {
       const pending = {
         work: () => undefined,
@@ -221,15 +235,17 @@ export class SqliteFile {
     if (this.#pending.length > 0) this.#settle(this.#takePending());
     const last = [...unsynced, ...this.#committed];
     this.#committed = [];
-    let failure: PkiError | undefined;
-    try {
-      fdatasyncSync(this.#log);
-    } catch (cause) {
-      failure = syncFailed(cause);
+    if (this.#log !== undefined) {
+      let failure: PkiError | undefined;
+      try {
+        fdatasyncSync(this.#log);
+      } catch (cause) {
+        failure = syncFailed(cause);
+      }
+      settleAll(last, failure);
+      // A sync that is under way still holds the descriptor.
+      if (this.#syncing === undefined) closeSync(this.#log);
     }
-    settleAll(last, failure);
-    // A sync that is under way still holds the descriptor.
-    if (this.#syncing === undefined) closeSync(this.#log);
     this.#statements.clear();
     this.#db.close();
   }
@@ -317,14 +333,15 @@ export class SqliteFile {
 
   /** Brings to disk what is committed, unless a sync is under way: then the next one does it. */
   #sync(): void {
-    if (this.#syncing !== undefined || this.#committed.length === 0) return;
+    const log = this.#log;
+    if (log === undefined || this.#syncing !== undefined || this.#committed.length === 0) return;
     const syncing = this.#committed;
     this.#syncing = syncing;
     this.#committed = [];
-    fdatasync(this.#log, (cause) => {
+    fdatasync(log, (cause) => {
       this.#syncing = undefined;
       if (this.#closed) {
-        closeSync(this.#log);
+        closeSync(log);
         return;
       }
       if (cause === null) {
@@ -381,17 +398,12 @@ function migrate(db: DatabaseSync, path: string, migrations: readonly Migration[
     db.exec(
       'CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL, appliedAt TEXT NOT NULL)',
     );
-    const row = db.prepare('SELECT count(*) AS count FROM migration').get() as { count: number };
-    if (row.count > migrations.length) {
-      throw new PkiError(
-        'store_newer',
-        `${path} has schema ${row.count}; this program knows up to ${migrations.length}`,
-      );
-    }
-    migrations.slice(row.count).forEach((migration, offset) => {
+    const schema = schemaOf(db);
+    assertSchema(schema, migrations.length, 'some', path);
+    migrations.slice(schema).forEach((migration, offset) => {
       db.exec(migration.sql);
       db.prepare('INSERT INTO migration (number, name, appliedAt) VALUES (?, ?, ?)').run(
-        row.count + offset + 1,
+        schema + offset + 1,
         migration.name,
         new Date().toISOString(),
       );
@@ -401,6 +413,25 @@ function migrate(db: DatabaseSync, path: string, migrations: readonly Migration[
     if (db.isTransaction) db.exec('ROLLBACK');
     throw cause;
   }
+}
+
+/** Steps of the schema that a file has; 0 if it has no list of them. */
+function schemaOf(db: DatabaseSync): number {
+  const table = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migration'").get();
+  if (table === undefined) return 0;
+  return (db.prepare('SELECT count(*) AS count FROM migration').get() as { count: number }).count;
+}
+
+/**
+ * Refuses a schema that this program does not know; and one that lacks steps, if `all` of them are needed.
+ *
+ * @throws PkiError `store_newer`, `store_older`.
+ */
+export function assertSchema(schema: number, known: number, needed: 'all' | 'some', database: string): void {
+  if (schema > known)
+    throw new PkiError('store_newer', `${database} has schema ${schema}; this program knows up to ${known}`);
+  if (needed === 'all' && schema < known)
+    throw new PkiError('store_older', `${database} has schema ${schema}; this program needs ${known}`);
 }
 
 /** Whether SQLite found the file locked by another connection. */
