@@ -366,6 +366,20 @@ export function verifySignature(
   return verify(algorithm.digest, data, key, signature);
 }
 
+/** OpenSSL's default provider has no single DES; triple DES with one key three times is the same function. */
+export function nodeCipherOf(cipher: Cipher, key: Uint8Array): [name: string, key: Uint8Array] {
+  return cipher.name === 'des-cbc' ? ['des-ede3-cbc', Buffer.concat([key, key, key])] : [cipher.name, key];
+}
+
+/** Algorithms that are known only to be refused; who reads of one should read its name. */
+const refusedNames: Readonly<Record<string, string>> = {
+  [oid.md5]: 'MD5',
+  [oid.md5WithRSAEncryption]: 'RSA with MD5',
+  [oid.rc2Cbc]: 'RC2',
+};
+
 function unsupported(what: string, identifier: string): PkiError {
-  return new PkiError('algorithm_unsupported', `${what} ${identifier} is not supported`);
+  const name = refusedNames[identifier];
+  const named = name === undefined ? identifier : `${name} (${identifier})`;
+  return new PkiError('algorithm_unsupported', `${what} ${named} is not supported`);
 }

@@ -563,7 +563,7 @@ describe('parseEnvelopedData passes over', () => {
     ['unprotectedAttrs', envelopedWith((data) => data.push(treeOf(der(0xa1, sequence()))))],
     [
       'recipients of other kinds',
-      envelopedWith((data) => data[1]?.children?.unshift(treeOf(der(0xa1, integer(3))), treeOf(der(0xa3)))),
+      envelopedWith((data) => data[1]?.children?.unshift(treeOf(der(0xa1, integer(3))), treeOf(der(0xa4)))),
     ],
   ];
   for (const [what, bytes] of rows) test(what, () => assert.deepEqual(parseEnvelopedData(bytes), want));

@@ -14,6 +14,7 @@ import {
   type KeyTransport,
   keyTransportIdentifier,
   keyTransportOf,
+  nodeCipherOf,
   publicKeyOf,
   readAlgorithmIdentifier,
   signatureAlgorithmIdentifier,
@@ -39,6 +40,11 @@ import {
 } from './der.ts';
 import { subjectKeyIdentifierOf } from './extension.ts';
 import { oid } from './oid.ts';
+import {
+  buildPasswordRecipient,
+  openPasswordRecipient,
+  parsePasswordRecipient,
+} from './password-recipient.ts';
 
 /** Attribute (§5.3): its type and the DER of each value. */
 export interface Attribute {
@@ -373,13 +379,16 @@ export interface KeyTransRecipient {
 /** EnvelopedData. */
 export interface EnvelopedData {
   readonly recipients: readonly KeyTransRecipient[];
+  /** DER of the first PasswordRecipientInfo, which is read when it is opened; absent if there is none. */
+  readonly passwordRecipient?: Uint8Array;
   readonly cipher: Cipher;
   readonly iv: Uint8Array;
   readonly encryptedContent: Uint8Array;
 }
 
 /**
- * Reads a ContentInfo with EnvelopedData, in BER or DER. Recipients of other kinds than key transport are passed over.
+ * Reads a ContentInfo with EnvelopedData, in BER or DER. Recipients of other kinds than key transport and password are
+ * passed over.
  *
  * @throws PkiError `cms_malformed`, `algorithm_unsupported`, `der_limit`.
  */
@@ -391,11 +400,14 @@ function readEnvelopedData(reader: DerReader): EnvelopedData {
   reader.smallInteger();
   if (reader.nextTag === contextConstructed(0)) reader.skip();
   const recipients: KeyTransRecipient[] = [];
+  let passwordRecipient: Uint8Array | undefined;
   const recipientSet = reader.enter(tag.set);
   for (let count = 0; !recipientSet.done; count += 1) {
     if (count >= RECIPIENTS_MAX) throw new PkiError('der_limit', `over ${RECIPIENTS_MAX} recipients`);
     if (recipientSet.nextTag === tag.sequence)
       recipients.push(readRecipient(recipientSet.enter(tag.sequence)));
+    else if (passwordRecipient === undefined && recipientSet.nextTag === contextConstructed(3))
+      passwordRecipient = recipientSet.raw();
     else recipientSet.skip();
   }
   const encryptedContentInfo = reader.enter(tag.sequence);
@@ -407,7 +419,8 @@ function readEnvelopedData(reader: DerReader): EnvelopedData {
   const { cipher, iv } = cipherOf(readAlgorithmIdentifier(encryptedContentInfo));
   const encryptedContent = readEncryptedContent(encryptedContentInfo);
   encryptedContentInfo.end();
-  return { recipients, cipher, iv, encryptedContent };
+  const enveloped = { recipients, cipher, iv, encryptedContent };
+  return passwordRecipient === undefined ? enveloped : { ...enveloped, passwordRecipient };
 }
 
 function readRecipient(reader: DerReader): KeyTransRecipient {
@@ -452,7 +465,7 @@ export async function openEnvelopedData(enveloped: EnvelopedData, decrypt: Decry
     if (recipient === undefined) throw new Error('no key transport recipient');
     const key = await decrypt(recipient.keyTransport, recipient.encryptedKey);
     const decipher = createDecipheriv(
-      ...nodeCipher(cipher, key.length === cipher.keyBytes ? key : substitute),
+      ...nodeCipherOf(cipher, key.length === cipher.keyBytes ? key : substitute),
       iv,
     );
     return Buffer.concat([decipher.update(encryptedContent), decipher.final()]);
@@ -461,11 +474,6 @@ export async function openEnvelopedData(enveloped: EnvelopedData, decrypt: Decry
     if (cause instanceof PkiError && cause.kind !== 'malformed') throw cause;
     throw new PkiError('scep_envelope', 'the envelope cannot be opened');
   }
-}
-
-/** OpenSSL's default provider has no single DES; triple DES with one key three times is the same function. */
-function nodeCipher(cipher: Cipher, key: Uint8Array): [name: string, key: Uint8Array] {
-  return cipher.name === 'des-cbc' ? ['des-ede3-cbc', Buffer.concat([key, key, key])] : [cipher.name, key];
 }
 
 /** What an EnvelopedData for one RSA recipient is built from. */
@@ -482,30 +490,77 @@ export interface EnvelopedDataFields {
  * @throws PkiError `algorithm_unsupported` if the recipient's key is not RSA.
  */
 export function buildEnvelopedData(fields: EnvelopedDataFields): Uint8Array {
-  const cipher = ciphers[fields.cipher];
-  const random = randomBytes(cipher.keyBytes + cipher.ivBytes);
-  const key = random.subarray(0, cipher.keyBytes);
-  const iv = random.subarray(cipher.keyBytes);
-  const encryption = createCipheriv(...nodeCipher(cipher, key), iv);
-  const encryptedContent = Buffer.concat([encryption.update(fields.content), encryption.final()]);
+  const content = encryptContent(fields.content, fields.cipher);
   const recipientInfo = sequence(
     integer(0),
     fields.recipient.issuerAndSerialNumber,
     keyTransportIdentifier(fields.keyTransport),
-    octetString(encryptKey(fields.recipient.spki, fields.keyTransport, key)),
+    octetString(encryptKey(fields.recipient.spki, fields.keyTransport, content.key)),
   );
   return contentInfo(
     oid.envelopedData,
-    sequence(
-      integer(0),
-      der(tag.set, recipientInfo),
-      sequence(
-        objectIdentifier(oid.data),
-        buildAlgorithmIdentifier({ oid: cipher.oid, parameters: octetString(iv) }),
-        der(contextPrimitive(0), encryptedContent),
-      ),
-    ),
+    sequence(integer(0), der(tag.set, recipientInfo), content.encryptedContentInfo),
   );
+}
+
+/**
+ * Builds a ContentInfo with EnvelopedData for whoever knows the password (RFC 8894 §3.1: for a key that cannot encrypt).
+ * The same cipher wraps the key that encrypts the content.
+ */
+export async function buildPasswordEnvelopedData(fields: {
+  readonly content: Uint8Array;
+  readonly password: string;
+  readonly cipher: CipherName;
+}): Promise<Uint8Array> {
+  const content = encryptContent(fields.content, fields.cipher);
+  const recipientInfo = await buildPasswordRecipient(content.key, fields.password, fields.cipher);
+  return contentInfo(
+    oid.envelopedData,
+    // RFC 5652 §6.1: version 3 with a PasswordRecipientInfo.
+    sequence(integer(3), der(tag.set, recipientInfo), content.encryptedContentInfo),
+  );
+}
+
+/**
+ * Decrypts the content with a password.
+ *
+ * @throws PkiError `scep_envelope` if there is no PasswordRecipientInfo, the password is wrong or something is damaged,
+ *   always with the same message; `algorithm_unsupported`, `der_limit` for what stands in the clear.
+ */
+export async function openPasswordEnvelopedData(
+  enveloped: EnvelopedData,
+  password: string,
+): Promise<Uint8Array> {
+  const { cipher, iv, encryptedContent, passwordRecipient } = enveloped;
+  try {
+    if (passwordRecipient === undefined) throw new Error('no password recipient');
+    const key = await openPasswordRecipient(parsePasswordRecipient(passwordRecipient), password);
+    const decipher = createDecipheriv(...nodeCipherOf(cipher, key), iv);
+    return Buffer.concat([decipher.update(encryptedContent), decipher.final()]);
+  } catch (cause) {
+    if (cause instanceof PkiError && (cause.code === 'algorithm_unsupported' || cause.code === 'der_limit'))
+      throw cause;
+    throw new PkiError('scep_envelope', 'the envelope cannot be opened');
+  }
+}
+
+/** Encrypts under a fresh key: EncryptedContentInfo (§6.1), and the key for the recipients. */
+function encryptContent(
+  content: Uint8Array,
+  cipherName: CipherName,
+): { readonly key: Uint8Array; readonly encryptedContentInfo: Uint8Array } {
+  const cipher = ciphers[cipherName];
+  const random = randomBytes(cipher.keyBytes + cipher.ivBytes);
+  const key = random.subarray(0, cipher.keyBytes);
+  const iv = random.subarray(cipher.keyBytes);
+  const encryption = createCipheriv(...nodeCipherOf(cipher, key), iv);
+  const encryptedContent = Buffer.concat([encryption.update(content), encryption.final()]);
+  const encryptedContentInfo = sequence(
+    objectIdentifier(oid.data),
+    buildAlgorithmIdentifier({ oid: cipher.oid, parameters: octetString(iv) }),
+    der(contextPrimitive(0), encryptedContent),
+  );
+  return { key, encryptedContentInfo };
 }
 
 function encryptKey(spki: Uint8Array, transport: KeyTransport, key: Uint8Array): Uint8Array {

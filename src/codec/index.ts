@@ -11,5 +11,6 @@ export * from './name.ts';
 export * from './name-constraints.ts';
 export * from './ocsp.ts';
 export * from './oid.ts';
+export * from './password-recipient.ts';
 export * from './pem.ts';
 export * from './random.ts';
