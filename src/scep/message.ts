@@ -1,13 +1,19 @@
 /** The words of SCEP (RFC 8894 §3.2.1): message types, statuses, failure reasons and the attributes that carry them. */
 import {
   type Attribute,
+  buildSerialNumber,
   DerReader,
   directoryString,
   latin1,
+  type Name,
   octetString,
   oid,
+  parseName,
   printableString,
+  readDer,
   type SignerInfo,
+  sequence,
+  serialNumberText,
   signedAttributeOf,
   tag,
   utf8String,
@@ -165,4 +171,43 @@ export function buildAttributes(message: MessageAttributes): Attribute[] {
     list.push({ oid: oid.scepRecipientNonce, values: [octetString(message.recipientNonce)] });
   }
   return list;
+}
+
+/** What a CertPoll asks for (§3.3.3): the issuer and the subject of a certificate that is not made yet. */
+export interface IssuerAndSubject {
+  readonly issuer: Name;
+  readonly subject: Name;
+}
+
+/** Reads an IssuerAndSubject. Throws PkiError `der_malformed`, `der_limit`, `name_malformed`. */
+export function parseIssuerAndSubject(bytes: Uint8Array): IssuerAndSubject {
+  return readDer(bytes, tag.sequence, (reader) => ({
+    issuer: parseName(reader.raw(tag.sequence)),
+    subject: parseName(reader.raw(tag.sequence)),
+  }));
+}
+
+/** DER of an IssuerAndSubject. */
+export function buildIssuerAndSubject({ issuer, subject }: IssuerAndSubject): Uint8Array {
+  return sequence(issuer.raw, subject.raw);
+}
+
+/** What GetCert and GetCRL ask about (§3.3.4, §3.3.5; RFC 5652 §10.2.4): a certificate by its issuer and number. */
+export interface IssuerAndSerialNumber {
+  readonly issuer: Name;
+  /** As in `Certificate`. */
+  readonly serialNumber: string;
+}
+
+/** Reads an IssuerAndSerialNumber. Throws PkiError `der_malformed`, `der_limit`, `name_malformed`. */
+export function parseIssuerAndSerialNumber(bytes: Uint8Array): IssuerAndSerialNumber {
+  return readDer(bytes, tag.sequence, (reader) => ({
+    issuer: parseName(reader.raw(tag.sequence)),
+    serialNumber: serialNumberText(reader.integer()),
+  }));
+}
+
+/** DER of an IssuerAndSerialNumber. Throws PkiError `der_malformed` if the number is none. */
+export function buildIssuerAndSerialNumber({ issuer, serialNumber }: IssuerAndSerialNumber): Uint8Array {
+  return sequence(issuer.raw, buildSerialNumber(serialNumber));
 }

@@ -25,7 +25,16 @@ import {
   verifySigner,
 } from '../codec/index.ts';
 import { type FailInfo, PkiError } from '../errors.ts';
-import { buildAttributes, type MessageType, messageTypeOf, nonceOf, transactionIDOf } from './message.ts';
+import {
+  buildAttributes,
+  type IssuerAndSerialNumber,
+  type MessageType,
+  messageTypeOf,
+  nonceOf,
+  type PkiStatus,
+  parseIssuerAndSerialNumber,
+  transactionIDOf,
+} from './message.ts';
 
 /** A message that could be read as far as an answer needs it. Nothing in it is verified yet. */
 export interface ReceivedMessage {
@@ -93,11 +102,20 @@ export function verifyPkiMessage(received: ReceivedMessage): PkiMessage {
   };
 }
 
-/** The certification request of a PKCSReq, its signature verified, and how the client encrypted it: the answer is encrypted alike. */
-export interface OpenedRequest {
-  readonly csr: CertificationRequest;
+/** How a client encrypted its message: the answer is encrypted alike. */
+export interface EnvelopeManner {
   readonly cipher: CipherName;
   readonly keyTransport: KeyTransport;
+}
+
+/** The certification request of a PKCSReq or RenewalReq, its signature verified. */
+export interface OpenedRequest extends EnvelopeManner {
+  readonly csr: CertificationRequest;
+}
+
+/** The certificate that a GetCert or GetCRL asks about. */
+export interface OpenedInquiry extends EnvelopeManner {
+  readonly about: IssuerAndSerialNumber;
 }
 
 /** Content ciphers that every endpoint takes (RFC 8894 §2.9: AES MUST, triple DES MAY, single DES MUST NOT). */
@@ -109,7 +127,7 @@ export const standardCiphers: readonly CipherName[] = [
 ];
 
 /**
- * Opens the pkcsPKIEnvelope of a PKCSReq (§3.2.2, §3.3.1) and checks the proof of possession.
+ * Opens the pkcsPKIEnvelope of a PKCSReq or RenewalReq (§3.2.2, §3.3.1) and checks the proof of possession.
  *
  * Whatever goes wrong from the decryption to the signature of the request is told without detail, because the sender
  * chooses the ciphertext and watches the answer: who puts pieces of another device's message into one of his own would
@@ -124,18 +142,7 @@ export async function openPkcsReq(
   decrypt: Decrypt,
   acceptedCiphers: readonly CipherName[],
 ): Promise<OpenedRequest> {
-  const enveloped = readEnvelope(message);
-  if (!acceptedCiphers.includes(enveloped.cipher.name)) {
-    throw new PkiError(
-      'algorithm_unsupported',
-      `content cipher ${enveloped.cipher.name} is not accepted here`,
-    );
-  }
-  const manner = {
-    cipher: enveloped.cipher.name,
-    keyTransport: enveloped.recipients[0]?.keyTransport ?? ({ name: 'rsaes-pkcs1-v1_5' } as const),
-  };
-  assertAnswerable(message, manner);
+  const { enveloped, ...manner } = readEnvelope(message, acceptedCiphers);
   const content = await openEnvelopedData(enveloped, decrypt);
   let csr: CertificationRequest;
   try {
@@ -147,16 +154,47 @@ export async function openPkcsReq(
   return { csr, ...manner };
 }
 
+/**
+ * Opens the pkcsPKIEnvelope of a GetCert or GetCRL (§3.3.4, §3.3.5).
+ *
+ * What cannot be opened or read is answered as what does not exist. These messages hold no signature of their own, so
+ * that a piece of another device's message might be made to read as one: the answer must not tell.
+ *
+ * @throws PkiError `certificate_unknown`; `algorithm_unsupported` as `openPkcsReq`; `key_unavailable`.
+ */
+export async function openInquiry(
+  message: PkiMessage,
+  decrypt: Decrypt,
+  acceptedCiphers: readonly CipherName[],
+): Promise<OpenedInquiry> {
+  const { enveloped, ...manner } = readEnvelope(message, acceptedCiphers);
+  try {
+    return { about: parseIssuerAndSerialNumber(await openEnvelopedData(enveloped, decrypt)), ...manner };
+  } catch (cause) {
+    if (cause instanceof PkiError && cause.kind !== 'malformed') throw cause;
+    throw new PkiError('certificate_unknown', 'the envelope does not name a certificate');
+  }
+}
+
+/**
+ * How a CertPoll is to be answered (§3.3.3). Its envelope stays closed: what is in it decides nothing, since a request
+ * is found by its transactionID and key (§4.4), and whoever has one that waits could otherwise learn from PENDING or
+ * FAILURE what pieces of another device's message read as.
+ *
+ * @throws PkiError `scep_envelope` if there is none; `algorithm_unsupported` as `openPkcsReq`.
+ */
+export function readCertPoll(message: PkiMessage, acceptedCiphers: readonly CipherName[]): EnvelopeManner {
+  const { cipher, keyTransport } = readEnvelope(message, acceptedCiphers);
+  return { cipher, keyTransport };
+}
+
 /** Octets of a digest. */
 const digestBytes: Readonly<Record<DigestName, number>> = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 };
 /** RFC 8017 §7.2: what RSAES-PKCS1-v1_5 adds at least. */
 const PKCS1_PADDING_BYTES = 11;
 
 /** Before anything is issued: who signs with a key that is not RSA, or too short, could not be given his certificate. */
-function assertAnswerable(
-  { signer }: PkiMessage,
-  { cipher, keyTransport }: Pick<OpenedRequest, 'cipher' | 'keyTransport'>,
-): void {
+function assertAnswerable({ signer }: PkiMessage, { cipher, keyTransport }: EnvelopeManner): void {
   const key = parsePublicKeyInfo(signer.spki);
   // RFC 8017 §7.1: OAEP adds two digests and two octets.
   const paddingBytes =
@@ -174,7 +212,27 @@ function provesPossession(csr: CertificationRequest): boolean {
   }
 }
 
-function readEnvelope(message: PkiMessage): EnvelopedData {
+/** Reads what stands in the clear, before any key is used. */
+function readEnvelope(
+  message: PkiMessage,
+  acceptedCiphers: readonly CipherName[],
+): EnvelopeManner & { readonly enveloped: EnvelopedData } {
+  const enveloped = parseEnvelope(message);
+  if (!acceptedCiphers.includes(enveloped.cipher.name)) {
+    throw new PkiError(
+      'algorithm_unsupported',
+      `content cipher ${enveloped.cipher.name} is not accepted here`,
+    );
+  }
+  const manner = {
+    cipher: enveloped.cipher.name,
+    keyTransport: enveloped.recipients[0]?.keyTransport ?? ({ name: 'rsaes-pkcs1-v1_5' } as const),
+  };
+  assertAnswerable(message, manner);
+  return { enveloped, ...manner };
+}
+
+function parseEnvelope(message: PkiMessage): EnvelopedData {
   if (message.pkcsPKIEnvelope === undefined)
     throw new PkiError('scep_envelope', 'the envelope cannot be opened');
   try {
@@ -190,25 +248,54 @@ export interface AnswerSigner {
   readonly certificate: Certificate;
   /** DER of what goes with the answer: the signer's certificate and its issuers. */
   readonly chain: readonly Uint8Array[];
+  /** DER of what follows the issued certificate in its envelope; nothing if absent. */
+  readonly enclosed?: readonly Uint8Array[];
+  /** What an answer without an envelope has for content; `empty` if absent. */
+  readonly withoutEnvelope?: 'empty' | 'absent';
   readonly sign: Sign;
 }
 
 /** SUCCESS (§3.3.2.1): the certificate, encrypted to the client as the client encrypted its request. */
 export async function buildSuccess(
   message: PkiMessage,
-  opened: OpenedRequest,
+  manner: EnvelopeManner,
   certificate: Uint8Array,
   signer: AnswerSigner,
   senderNonce: Uint8Array,
 ): Promise<Uint8Array> {
-  const envelope = buildEnvelopedData({
-    // QUIRK Apple: pairs its key with the first certificate, whatever it is: the leaf travels alone.
-    content: buildCertsOnly([certificate]),
-    recipient: message.signer,
-    cipher: opened.cipher,
-    keyTransport: opened.keyTransport,
-  });
+  // QUIRK Apple: pairs its key with the first certificate, whatever it is: the leaf travels alone.
+  return await buildSuccessWith(buildCertsOnly([certificate]), message, manner, signer, senderNonce);
+}
+
+/** SUCCESS to a GetCRL (§3.3.5): the CRL, and no certificate. */
+export async function buildCrlSuccess(
+  message: PkiMessage,
+  manner: EnvelopeManner,
+  crl: Uint8Array,
+  signer: AnswerSigner,
+  senderNonce: Uint8Array,
+): Promise<Uint8Array> {
+  return await buildSuccessWith(buildCertsOnly([], [crl]), message, manner, signer, senderNonce);
+}
+
+async function buildSuccessWith(
+  content: Uint8Array,
+  message: PkiMessage,
+  { cipher, keyTransport }: EnvelopeManner,
+  signer: AnswerSigner,
+  senderNonce: Uint8Array,
+): Promise<Uint8Array> {
+  const envelope = buildEnvelopedData({ content, recipient: message.signer, cipher, keyTransport });
   return await buildCertRep(message, { pkiStatus: 'SUCCESS', senderNonce }, envelope, signer);
+}
+
+/** PENDING (§3.3.2.3): no envelope; the client polls with the same transactionID. */
+export async function buildPending(
+  message: PkiMessage,
+  signer: AnswerSigner,
+  senderNonce: Uint8Array,
+): Promise<Uint8Array> {
+  return await buildCertRep(message, { pkiStatus: 'PENDING', senderNonce }, undefined, signer);
 }
 
 /** FAILURE (§3.3.2.2): no envelope; `failInfoText` must not say more than anyone may know. */
@@ -224,7 +311,7 @@ export async function buildFailure(
 async function buildCertRep(
   request: ReceivedMessage | PkiMessage,
   status: {
-    readonly pkiStatus: 'SUCCESS' | 'FAILURE';
+    readonly pkiStatus: PkiStatus;
     readonly failInfo?: FailInfo;
     readonly failInfoText?: string;
     readonly senderNonce: Uint8Array;
@@ -235,9 +322,9 @@ async function buildCertRep(
   const recipientNonce = recipientNonceFor(request);
   return await buildSignedData(
     {
-      // DEVIATION RFC 8894 §3.3.2.2: a FAILURE has empty content instead of none. QUIRK certmonger: takes an answer without
+      // DEVIATION RFC 8894 §3.3.2.2, §3.3.2.3: FAILURE and PENDING have empty content instead of none. QUIRK certmonger: takes an answer without
       // eContent for an unreadable one and asks again; other servers have answered like this for years.
-      content: pkcsPKIEnvelope ?? Uint8Array.of(),
+      content: pkcsPKIEnvelope ?? (signer.withoutEnvelope === 'absent' ? undefined : Uint8Array.of()),
       // A request that was refused for its digest is answered in the digest that every client must have (§2.9).
       digest: 'digest' in request ? request.digest : 'sha256',
       signer: signer.certificate,
