@@ -1,7 +1,7 @@
 /** A small HTTPS client: bounded in time, size and number of attempts; follows no redirect. */
 import { Agent, request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { getCACertificates } from 'node:tls';
+import { createSecureContext, getCACertificates } from 'node:tls';
 import { PkiError } from '../../errors.ts';
 
 /** One request. */
@@ -38,7 +38,7 @@ export function deadlineIn(budgetMs: number): Deadline {
   return performance.now() + budgetMs;
 }
 
-/** Answers of the services are below 10 KiB. */
+/** Answers of Microsoft's services are below 10 KiB. */
 const RESPONSE_BYTES_MAX = 1024 * 1024;
 const RETRIES_MAX = 2;
 /** First pause where the server names none; it doubles. */
@@ -58,19 +58,36 @@ const connectFailures = new Set([
 ]);
 const retriedStatuses = new Set([429, 502, 503, 504]);
 
+/** What the client is opened with. */
+export interface HttpsClientOptions {
+  /** PEM; trusted beside the system's own certificates. */
+  readonly extraCa?: string | undefined;
+  /** Shown to a server that asks for one; both PEM. */
+  readonly clientCertificate?: { readonly cert: string; readonly key: string } | undefined;
+  /** Bounds each attempt. */
+  readonly timeoutMs: number;
+  /** Bounds the body of a response; 1 MiB if absent. */
+  readonly responseBytesMax?: number | undefined;
+}
+
 /** Sends requests over kept connections. */
 export class HttpsClient {
   readonly #agent: Agent;
   readonly #timeoutMs: number;
+  readonly #responseBytesMax: number;
 
-  /** `extraCa` is PEM; it is trusted beside the system's own certificates. `timeoutMs` bounds each attempt. */
-  constructor(options: { readonly extraCa?: string | undefined; readonly timeoutMs: number }) {
+  /** @throws PkiError `config_invalid` if the client certificate cannot be used. */
+  constructor(options: HttpsClientOptions) {
     this.#timeoutMs = options.timeoutMs;
+    this.#responseBytesMax = options.responseBytesMax ?? RESPONSE_BYTES_MAX;
+    const { clientCertificate } = options;
+    if (clientCertificate !== undefined) assertUsable(clientCertificate);
     this.#agent = new Agent({
       keepAlive: true,
       maxSockets: SOCKETS_MAX,
       minVersion: 'TLSv1.2',
       ...(options.extraCa === undefined ? {} : { ca: [...getCACertificates('default'), options.extraCa] }),
+      ...clientCertificate,
     });
   }
 
@@ -129,7 +146,7 @@ export class HttpsClient {
         let length = 0;
         incoming.on('data', (chunk: Buffer) => {
           length += chunk.length;
-          if (length > RESPONSE_BYTES_MAX) giveUp('response too large');
+          if (length > this.#responseBytesMax) giveUp('response too large');
           else chunks.push(chunk);
         });
         incoming.on('error', fail);
@@ -146,6 +163,14 @@ export class HttpsClient {
       });
       outgoing.end(request.body);
     });
+  }
+}
+
+function assertUsable(clientCertificate: { readonly cert: string; readonly key: string }): void {
+  try {
+    createSecureContext(clientCertificate);
+  } catch (cause) {
+    throw new PkiError('config_invalid', 'the client certificate and its key cannot be used', { cause });
   }
 }
 
