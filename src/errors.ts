@@ -122,7 +122,7 @@ const table = {
     http: 400,
     failInfo: 'badAlg',
     text: 'an algorithm of the message is not supported',
-    cause: 'The client used an algorithm that is unknown, or one that is refused on purpose (DES, MD5).',
+    cause: 'The client used an algorithm that is unknown, or one that is refused everywhere (MD5, RC2).',
     mend: 'Let the client use AES-128 and SHA-256; see `GetCACaps`.',
   },
   scep_body: {
@@ -195,6 +195,15 @@ const table = {
       'A device got a web page, a redirect, an error status or another content type from the MDM or SCEP server.',
     mend: 'Compare the URL in the profile; look for a proxy, sign-in page or load balancer that answers in its place.',
   },
+  answer_unencryptable: {
+    kind: 'malformed',
+    http: 400,
+    failInfo: 'badAlg',
+    text: 'no answer could be encrypted to the key that signed the message',
+    cause:
+      'The client signs with an elliptic-curve key, which nothing can be encrypted to, and its message holds no challenge to encrypt the answer under (RFC 8894 §3.1); or its RSA key is too short for the key transport that it used.',
+    mend: 'Let the client put a challenge into its request, and ask for a pending certificate by sending that request again instead of CertPoll; or use an RSA key. See docs/scep.md.',
+  },
   // --- refused: the policy --------------------------------------------------------------------------------------
   message_type_unsupported: {
     kind: 'refused',
@@ -211,6 +220,13 @@ const table = {
     text: 'no certificate matches the identifier',
     cause: 'GetCert, GetCRL or CertPoll named a certificate or a transaction that is not known.',
     mend: 'Enrol again.',
+  },
+  reference_unknown: {
+    kind: 'refused',
+    http: 404,
+    text: 'there is no event with this reference',
+    cause: 'A reference (`LG-…`) is mistyped, belongs to another server, or its entry was pruned.',
+    mend: 'Compare it with what the device shows; `leafgate audit list --event enrolment.` lists what was refused.',
   },
   operation_unsupported: {
     kind: 'refused',
@@ -232,6 +248,15 @@ const table = {
     text: 'the request is too large',
     cause: 'The request line or body is larger than the allow-list permits.',
     mend: 'Raise the size of the matching `edge.allow` rule if a real client needs it.',
+  },
+  algorithm_refused: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badAlg',
+    text: 'an algorithm of the message is not allowed here',
+    cause:
+      'The message uses an algorithm that the endpoint refuses: single DES, or one that `algorithms.refuse` names.',
+    mend: 'The audit entry names the algorithm. Update the client, or give it an endpoint that allows it.',
   },
   challenge_missing: {
     kind: 'refused',
@@ -424,6 +449,80 @@ const table = {
     cause: 'The same request was sent again after the certificate that it got was revoked or withheld.',
     mend: 'Let the device enrol with a new challenge.',
   },
+  renewal_denied: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'this endpoint does not renew by certificate',
+    cause: 'A RenewalReq came to an endpoint without `renewal` in its configuration.',
+    mend: 'Let the device enrol again with a new challenge, or configure `renewal` of the endpoint.',
+  },
+  renewal_foreign: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the request is not signed with a certificate of this CA',
+    cause:
+      'A renewal is signed with a certificate that is in no record of the endpoint’s CA: self-signed, of another CA, forged, or pruned.',
+    mend: 'Let the device enrol with a challenge. One that bears the CA’s name and is not on record was forged: find out who sent it.',
+  },
+  renewal_revoked: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the certificate to be renewed was revoked',
+    cause: 'A renewal is signed with a certificate that was revoked.',
+    mend: 'Nothing if the device was shut out; else let it enrol with a new challenge.',
+  },
+  renewal_held: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the certificate to be renewed is on hold',
+    cause: 'A renewal is signed with a certificate that is on hold.',
+    mend: 'Release the certificate with `leafgate ca release`, or revoke it for good.',
+  },
+  renewal_expired: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the certificate to be renewed is not valid now',
+    cause: 'A renewal is signed with a certificate that has expired, or is not valid yet.',
+    mend: 'Let the device enrol with a new challenge; let devices renew earlier.',
+  },
+  renewal_early: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'it is too early to renew the certificate',
+    cause:
+      'The certificate lasts longer than the `window` of the endpoint’s `renewal`, or the renewal period of its template.',
+    mend: 'Let the device renew later, or widen `renewal.window` of the endpoint.',
+  },
+  renewal_template: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the certificate to be renewed is of another kind',
+    cause: 'The certificate was issued by another template than the one that the endpoint enrols for.',
+    mend: 'Let the device renew where it enrolled, or enrol here with a challenge.',
+  },
+  renewal_names: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'a renewal cannot change the names of the certificate',
+    cause: 'The request names another subject or subjectAltName than the certificate that it renews.',
+    mend: 'Let the device ask for the names that it has; a device with new names enrols with a challenge. If neither is wrong, treat it as a security event.',
+  },
+  renewal_same_key: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'a renewal needs a new key here',
+    cause: 'The request has the key of the certificate that it renews, and `renewal.key` is `changed`.',
+    mend: 'Let the device make a new key, or set `renewal.key` of the endpoint to `changedOrSame`.',
+  },
   root_refused: {
     kind: 'refused',
     http: 403,
@@ -494,6 +593,22 @@ const table = {
     text: 'the same request is being served; try again',
     cause: 'The request arrived again while its first copy was still being worked on.',
     mend: 'Nothing: the retry gets the same certificate.',
+  },
+  rate_limited: {
+    kind: 'unavailable',
+    http: 429,
+    text: 'too many requests; try again later',
+    cause:
+      'A source sent more wrong challenges, or more requests, than the endpoint’s `limits` allow, or all together did. The log names the source.',
+    mend: 'Find out why it is refused so often: an old challenge in a profile, or someone who guesses. If many devices share the address, raise `limits`.',
+  },
+  overloaded: {
+    kind: 'unavailable',
+    http: 503,
+    text: 'the server is busy; try again later',
+    cause:
+      'More requests came than could have been answered within half a second; these were not even begun.',
+    mend: 'Nothing if it passes: devices try again. Else give the server more cores or start a second one.',
   },
   tunnel_unavailable: {
     kind: 'unavailable',

@@ -223,6 +223,11 @@ export class CertificateAuthority {
     return this.#store.certificateByRequest(requestID);
   }
 
+  /** What is on record of the serial number, in every state; `undefined` if the CA has never used it. */
+  certificate(issuer: string, serialNumber: string): Promise<CertificateRecord | undefined> {
+    return this.#store.certificateBySerial(issuer, serialNumber);
+  }
+
   /**
    * Revokes a certificate, or puts it on hold; the next CRL lists it. `already` changes nothing.
    *

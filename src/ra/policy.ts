@@ -1,4 +1,5 @@
 /** What an endpoint lets in, and on whose word. */
+import type { RenewalPolicy } from './renewal.ts';
 import type { Validator } from './validator.ts';
 
 /** The policy of one endpoint. */
@@ -10,4 +11,6 @@ export interface EnrolmentPolicy {
   readonly template: string;
   /** All of them must accept; there is at least one. */
   readonly validators: readonly [Validator, ...Validator[]];
+  /** Whether a certificate that was issued here can be renewed on its own word; it cannot if absent. */
+  readonly renewal?: RenewalPolicy;
 }

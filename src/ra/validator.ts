@@ -12,6 +12,12 @@ export interface EnrolmentRequest {
   readonly csr: CertificationRequest;
   /** The challengePassword of `csr`; a secret: it goes into no log. */
   readonly challengePassword: string;
+  /**
+   * The certificate that the message is signed with, if that is not self-signed for the purpose: the door has verified that
+   * the sender holds its key, and nothing else. `expressly`: the message says that it is a renewal (RFC 8894 §3.3.1:
+   * RenewalReq); then it is here whatever it is.
+   */
+  readonly renews?: { readonly signer: Certificate; readonly asked: 'expressly' | 'implicitly' };
   /** Where it came from, for the log only: never a ground for a decision. */
   readonly source: string;
   readonly receivedAt: Date;
