@@ -148,7 +148,7 @@ export function upkeepContract(
 
   describe('prune', () => {
     const everything = { expiredBefore: instant(1000), auditBefore: instant(1000) };
-    const nothing = { certificates: 0, enrolments: 0, challenges: 0, auditEntries: 0 };
+    const nothing = { certificates: 0, enrolments: 0, challenges: 0, heldRequests: 0, auditEntries: 0 };
 
     it('takes nothing of a store that needs all it has', async (store) => {
       const intent = intentOf({ requestID: 'r', serialNumber: '01' });

@@ -25,6 +25,7 @@ import {
   type StoreLead,
 } from '../src/store/index.ts';
 import type { ChildTask, Spoils } from './store-contract-child.ts';
+import { heldContract } from './store-contract-held.ts';
 import { entriesOf, revocationContract } from './store-contract-revocation.ts';
 import { upkeepContract } from './store-contract-upkeep.ts';
 import {
@@ -503,6 +504,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
 
     revocationContract(it);
     upkeepContract(name, it);
+    heldContract(it);
 
     describe('the lead', () => {
       it('is one server’s at a time, and another’s once it is given back', async (store, { elsewhere }) => {

@@ -218,6 +218,13 @@ export interface AuditChain {
   recordCheckpoint(checkpoint: AuditCheckpoint): Promise<void>;
 }
 
+/** How many certificates of a template a device may have. */
+export interface IssuanceLimit {
+  readonly certificatesMax: number;
+  /** Those count that are being made or good, and whose notAfter is later. */
+  readonly notAfterLater: Date;
+}
+
 /** What the CA remembers. */
 export interface CaStore extends AuditStore {
   /**
@@ -226,6 +233,8 @@ export interface CaStore extends AuditStore {
    * and exactly one for the pair of endpoint and replayKey of a claim.
    *
    * `taken`: the serial is; choose another. `claimed`: another enrolment holds the replayKey; read it and compare.
+   * `limited`: the device of the intent has as many certificates of its template as the limit says; however many ask in
+   * one instant, and in whatever processes, no more are reserved. None of the three has written anything.
    *
    * `survives` is what the record outlives when the promise resolves. `process`, the default, is enough for a key in
    * this process's memory: a power failure that takes the intent takes the signature too, because a certificate leaves
@@ -239,7 +248,8 @@ export interface CaStore extends AuditStore {
     intent: CertificateIntent,
     claim?: AcceptedEnrolment,
     survives?: 'process' | 'machine',
-  ): Promise<'reserved' | 'taken' | 'claimed'>;
+    limit?: IssuanceLimit,
+  ): Promise<'reserved' | 'taken' | 'claimed' | 'limited'>;
   /**
    * Completes an intent with its signature; records the audit entry in the same transaction.
    *
@@ -352,8 +362,85 @@ export interface AcceptedEnrolment {
 
 /** A stored enrolment. */
 export interface EnrolmentRecord extends AcceptedEnrolment {
-  /** When every validator that wants it had taken successNotification; absent until then. */
+  /**
+   * When every validator that wants it had taken successNotification, or had been told that the request was denied; absent
+   * until then.
+   */
   readonly notifiedAt?: Date;
+}
+
+/** A request that waits for a certificate manager, with its claim. */
+export interface HeldRequest extends AcceptedEnrolment {
+  /** Issuing CA and template that it is for. */
+  readonly issuer: string;
+  readonly template: string;
+  /** What the certificate would name, as in `CertificateIntent`, for who decides. */
+  readonly subject: string;
+  readonly subjectAltName: string;
+  /** SHA-256 of the SubjectPublicKeyInfo that the device signed its message with, lower-case hexadecimal. */
+  readonly signerKeyHash: string;
+  /** SHA-256 of all that would be certified, lower-case hexadecimal: what is decided about. */
+  readonly contentHash: string;
+  /** The request itself and what the validators said, sealed by the RA: it holds a challenge. */
+  readonly sealed: Uint8Array;
+  /** From then on it can be decided no more. */
+  readonly expiresAt: Date;
+}
+
+/** Where a held request stands; `issued` once an approved one has a certificate. */
+export type HeldStatus = 'pending' | 'approved' | 'denied' | 'issued';
+
+/** A held request as the store knows it. */
+export interface HeldRecord extends HeldRequest {
+  /** Place in the order of arrival, from 1: how people name it. */
+  readonly id: number;
+  readonly status: HeldStatus;
+  /** When, by whom and why it was decided; absent until then. */
+  readonly decidedAt?: Date;
+  readonly decidedBy?: string;
+  readonly comment?: string;
+}
+
+/** Which held request is meant. */
+export type HeldRequestName =
+  | { readonly requestID: string }
+  | { readonly id: number }
+  | { readonly endpoint: string; readonly transactionID: string; readonly signerKeyHash: string };
+
+/** Requests that wait for a certificate manager, and those that he has decided about. */
+export interface HeldRequestStore extends AuditStore {
+  /**
+   * Holds a request: its claim, the request and the audit entry are on record, or nothing is. `held` also if it is on
+   * record already, with nothing written. `claimed`: another enrolment has the replayKey. `full`: `waitingMax` requests of
+   * the endpoint, or about as many where several servers hold at once, wait at the time of the claim.
+   */
+  holdRequest(hold: {
+    readonly request: HeldRequest;
+    readonly waitingMax: number;
+    readonly audit: AuditEntry;
+  }): Promise<'held' | 'claimed' | 'full'>;
+  /** One held request, of several that fit the newest. Waits until what it answers is on disk: a device is told. */
+  heldRequest(name: HeldRequestName): Promise<HeldRecord | undefined>;
+  /** Newest first; all given parts must match, `after`: older than that `id`. `pending` ones may have expired. */
+  heldRequests(filter: {
+    readonly status?: HeldStatus;
+    readonly endpoint?: string;
+    readonly after?: number;
+    readonly limit: number;
+  }): Promise<HeldRecord[]>;
+  /**
+   * Decides about a pending request, and records the audit entry in the same transaction. Exactly one decision about a
+   * request is ever `decided`. `already`: there is one. `expired`: it has waited too long. `unknown`: there is no such
+   * request. None of the three has written anything.
+   */
+  decideRequest(decision: {
+    readonly id: number;
+    readonly status: 'approved' | 'denied';
+    readonly at: Date;
+    readonly by: string;
+    readonly comment: string;
+    readonly audit: AuditEntry;
+  }): Promise<'decided' | 'already' | 'expired' | 'unknown'>;
 }
 
 /** A one-time challenge; only its keyed hash is stored. */
@@ -378,11 +465,11 @@ export interface ChallengeRecord {
 }
 
 /** What the RA remembers. */
-export interface RaStore extends AuditStore {
+export interface RaStore extends HeldRequestStore {
   /** The enrolment that holds `replayKey` on `endpoint`. */
   enrolment(endpoint: string, replayKey: string): Promise<EnrolmentRecord | undefined>;
   /**
-   * Records that every validator took successNotification; the first time stays.
+   * Records that every validator was told what became of the enrolment; the first time stays.
    *
    * @throws PkiError `internal` if there is no such enrolment.
    */
@@ -401,7 +488,8 @@ export interface RaStore extends AuditStore {
 export interface RetentionRule {
   /**
    * Certificates whose notAfter is before it, if a CRL issued after that has listed what is revoked (RFC 5280 §3.3);
-   * claims from before it whose certificate is gone; challenges that expired before it.
+   * claims from before it whose certificate is gone; challenges that expired before it; held requests without a
+   * certificate that were decided, or expired undecided, before it.
    */
   readonly expiredBefore: Date;
   /** Audit entries before the newest checkpoint that was signed before it; the checkpoint's own entry stays. */
@@ -413,6 +501,7 @@ export interface PruneCounts {
   readonly certificates: number;
   readonly enrolments: number;
   readonly challenges: number;
+  readonly heldRequests: number;
   readonly auditEntries: number;
 }
 

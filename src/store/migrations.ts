@@ -152,4 +152,32 @@ export const pkiMigrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID;
     `,
   },
+  {
+    name: 'held requests',
+    sql: `
+      -- What its claim says stands in the enrolment. Whether an approved one is issued, the certificate says.
+      CREATE TABLE held_request (
+        id             INTEGER PRIMARY KEY,
+        requestID      TEXT NOT NULL,
+        endpoint       TEXT NOT NULL,
+        replayKey      TEXT NOT NULL,
+        transactionID  TEXT NOT NULL,
+        signerKeyHash  TEXT NOT NULL,
+        issuer         TEXT NOT NULL,
+        template       TEXT NOT NULL,
+        subject        TEXT NOT NULL,
+        subjectAltName TEXT NOT NULL,
+        contentHash    TEXT NOT NULL,
+        sealed         BLOB NOT NULL,
+        expiresAt      INTEGER NOT NULL,
+        status         TEXT NOT NULL CHECK (status IN ('pending', 'approved', 'denied')),
+        decidedAt      INTEGER,
+        decidedBy      TEXT,
+        comment        TEXT
+      ) STRICT;
+      CREATE UNIQUE INDEX held_request_requestID ON held_request (requestID);
+      CREATE INDEX held_request_transactionID ON held_request (endpoint, transactionID, signerKeyHash);
+      CREATE INDEX held_request_pending ON held_request (endpoint, expiresAt) WHERE status = 'pending';
+    `,
+  },
 ];

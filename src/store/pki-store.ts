@@ -19,6 +19,8 @@ import type {
   CrlRecord,
   CrlState,
   EnrolmentRecord,
+  HeldRecord,
+  IssuanceLimit,
   PkiStore,
   PruneCounts,
   RetentionRule,
@@ -27,6 +29,7 @@ import type {
   StoredAuditEntry,
   StoreLead,
 } from './contract.ts';
+import { SqliteHeldRequests } from './held-requests.ts';
 import { lockDataFolder } from './lock.ts';
 import { pkiMigrations } from './migrations.ts';
 import {
@@ -92,12 +95,17 @@ const AUDIT_ENTRY = 'SELECT number, at, event, actor, reference, code, text, det
  */
 class SqlitePkiStore implements PkiStore {
   readonly #file: SqliteFile;
+  readonly #held: SqliteHeldRequests;
   /** Locked by who has the lead: the operating system frees it however the process ends. */
   readonly #leadLock: string;
   #lead: StoreLead | undefined;
 
   constructor(file: SqliteFile, path: string) {
     this.#file = file;
+    this.#held = new SqliteHeldRequests(file, {
+      insertEnrolment: (enrolment) => this.#insertEnrolment(enrolment),
+      insertAudit: (entry) => this.#insertAudit(entry),
+    });
     this.#leadLock = `${path}.lead`;
   }
 
@@ -271,14 +279,15 @@ class SqlitePkiStore implements PkiStore {
     intent: CertificateIntent,
     claim?: AcceptedEnrolment,
     survives: 'process' | 'machine' = 'process',
-  ): Promise<'reserved' | 'taken' | 'claimed'> {
+    limit?: IssuanceLimit,
+  ): Promise<'reserved' | 'taken' | 'claimed' | 'limited'> {
     if (!serialNumberForm.test(intent.serialNumber)) {
       throw new PkiError(
         'internal',
         `the serial number '${intent.serialNumber}' is not in its canonical form`,
       );
     }
-    const work = () => this.#reserve(intent, claim);
+    const work = () => this.#reserve(intent, claim, limit);
     const outcome = await (survives === 'machine' ? this.#file.commit(work) : this.#file.write(work));
     if (outcome === 'busy') {
       throw new PkiError(
@@ -293,9 +302,35 @@ class SqlitePkiStore implements PkiStore {
   #reserve(
     intent: CertificateIntent,
     claim: AcceptedEnrolment | undefined,
-  ): 'reserved' | 'taken' | 'busy' | 'claimed' {
-    const { issuer, serialNumber, requestID } = intent;
+    limit: IssuanceLimit | undefined,
+  ): 'reserved' | 'taken' | 'busy' | 'claimed' | 'limited' {
     if (claim !== undefined && !this.#insertEnrolment(claim)) return 'claimed';
+    const outcome =
+      limit !== undefined && this.#isAtLimit(intent, limit) ? 'limited' : this.#insertIntent(intent);
+    if (outcome !== 'reserved' && claim !== undefined) {
+      this.#file.run(
+        'DELETE FROM enrolment WHERE endpoint = ? AND replayKey = ?',
+        claim.endpoint,
+        claim.replayKey,
+      );
+    }
+    return outcome;
+  }
+
+  /** One process writes at a time, so nobody reserves between the count and the intent. */
+  #isAtLimit({ device, template }: CertificateIntent, limit: IssuanceLimit): boolean {
+    const row = this.#file.first<{ count: number }>(
+      `SELECT count(*) AS count FROM certificate
+       WHERE device = ? AND device <> '' AND template = ? AND status IN ('intent', 'issued') AND notAfter > ?`,
+      device,
+      template,
+      limit.notAfterLater.getTime(),
+    );
+    return (row?.count ?? 0) >= limit.certificatesMax;
+  }
+
+  #insertIntent(intent: CertificateIntent): 'reserved' | 'taken' | 'busy' {
+    const { issuer, serialNumber, requestID } = intent;
     const inserted = this.#file.first<{ id: number }>(
       `INSERT INTO certificate (issuer, serialNumber, requestID, status, template, subject, subjectAltName, requester,
          device, publicKeyHash, notBefore, notAfter, reservedAt, crlPartition)
@@ -315,13 +350,6 @@ class SqlitePkiStore implements PkiStore {
       intent.crlPartition,
     );
     if (inserted === undefined) {
-      if (claim !== undefined) {
-        this.#file.run(
-          'DELETE FROM enrolment WHERE endpoint = ? AND replayKey = ?',
-          claim.endpoint,
-          claim.replayKey,
-        );
-      }
       const live = 'SELECT 1 FROM certificate WHERE requestID = ? AND isAbandoned = 0';
       return this.#file.first(live, requestID) === undefined ? 'taken' : 'busy';
     }
@@ -678,6 +706,24 @@ class SqlitePkiStore implements PkiStore {
     if (changed === 0) throw new PkiError('internal', 'there is no such enrolment');
   }
 
+  holdRequest(hold: Parameters<PkiStore['holdRequest']>[0]): Promise<'held' | 'claimed' | 'full'> {
+    return this.#held.holdRequest(hold);
+  }
+
+  heldRequest(name: Parameters<PkiStore['heldRequest']>[0]): Promise<HeldRecord | undefined> {
+    return this.#held.heldRequest(name);
+  }
+
+  heldRequests(filter: Parameters<PkiStore['heldRequests']>[0]): Promise<HeldRecord[]> {
+    return this.#held.heldRequests(filter);
+  }
+
+  decideRequest(
+    decision: Parameters<PkiStore['decideRequest']>[0],
+  ): Promise<'decided' | 'already' | 'expired' | 'unknown'> {
+    return this.#held.decideRequest(decision);
+  }
+
   async createChallenge(challenge: ChallengeRecord): Promise<void> {
     const created = await this.#file.commit(() =>
       this.#file.run(
@@ -713,6 +759,7 @@ class SqlitePkiStore implements PkiStore {
       certificates: count(`certificate ${PRUNABLE_CERTIFICATE}`, expiredBefore),
       enrolments: count(`enrolment ${PRUNABLE_ENROLMENT}`, expiredBefore),
       challenges: count(`challenge ${PRUNABLE_CHALLENGE}`, expiredBefore),
+      heldRequests: count(`held_request ${PRUNABLE_HELD_REQUEST}`, expiredBefore),
       auditEntries: start === undefined ? 0 : count('audit_entry WHERE number <= ?', start.number),
     };
   }
@@ -722,8 +769,20 @@ class SqlitePkiStore implements PkiStore {
     const certificates = await this.#inBatches(() => {
       const ids = `SELECT id FROM certificate ${PRUNABLE_CERTIFICATE} ORDER BY id LIMIT ${PRUNE_ROWS}`;
       this.#file.run(`DELETE FROM certificate_body WHERE certificateID IN (${ids})`, expiredBefore);
+      // An approval without its certificate would be good for another one.
+      this.#file.run(
+        `DELETE FROM held_request WHERE requestID IN (SELECT requestID FROM certificate WHERE id IN (${ids}))`,
+        expiredBefore,
+      );
       return this.#file.run(`DELETE FROM certificate WHERE id IN (${ids})`, expiredBefore);
     });
+    const heldRequests = await this.#inBatches(() =>
+      this.#file.run(
+        `DELETE FROM held_request WHERE id IN
+           (SELECT id FROM held_request ${PRUNABLE_HELD_REQUEST} LIMIT ${PRUNE_ROWS})`,
+        expiredBefore,
+      ),
+    );
     const enrolments = await this.#inBatches(() =>
       this.#file.run(
         `DELETE FROM enrolment WHERE id IN (SELECT id FROM enrolment ${PRUNABLE_ENROLMENT} LIMIT ${PRUNE_ROWS})`,
@@ -754,7 +813,7 @@ class SqlitePkiStore implements PkiStore {
         number,
       ),
     );
-    return { certificates, enrolments, challenges, auditEntries };
+    return { certificates, enrolments, challenges, heldRequests, auditEntries };
   }
 
   /** The last audit entry that the rule lets go; `undefined` if there is none. */
@@ -802,7 +861,11 @@ const PRUNABLE_CERTIFICATE = `WHERE notAfter < ? AND (revokedAt IS NULL OR EXIST
     AND crl.thisUpdate > certificate.notAfter))`;
 
 const PRUNABLE_ENROLMENT = `WHERE acceptedAt < ? AND NOT EXISTS (
-  SELECT 1 FROM certificate WHERE certificate.requestID = enrolment.requestID AND isAbandoned = 0)`;
+  SELECT 1 FROM certificate WHERE certificate.requestID = enrolment.requestID AND isAbandoned = 0)
+  AND NOT EXISTS (SELECT 1 FROM held_request WHERE held_request.requestID = enrolment.requestID)`;
+
+const PRUNABLE_HELD_REQUEST = `WHERE coalesce(decidedAt, expiresAt) < ? AND NOT EXISTS (
+  SELECT 1 FROM certificate WHERE certificate.requestID = held_request.requestID AND isAbandoned = 0)`;
 
 const PRUNABLE_CHALLENGE = 'WHERE expiresAt < ?';
 

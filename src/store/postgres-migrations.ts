@@ -153,4 +153,34 @@ export const postgresMigrations: readonly Migration[] = [
       )
     `,
   },
+  {
+    name: 'held requests',
+    sql: `
+      CREATE TABLE held_request (
+        id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        "requestID"      TEXT COLLATE "C" NOT NULL,
+        endpoint         TEXT COLLATE "C" NOT NULL,
+        "replayKey"      TEXT COLLATE "C" NOT NULL,
+        "transactionID"  TEXT COLLATE "C" NOT NULL,
+        "signerKeyHash"  TEXT COLLATE "C" NOT NULL,
+        issuer           TEXT NOT NULL,
+        template         TEXT NOT NULL,
+        subject          TEXT NOT NULL,
+        "subjectAltName" TEXT NOT NULL,
+        "contentHash"    TEXT NOT NULL,
+        sealed           BYTEA NOT NULL,
+        "expiresAt"      BIGINT NOT NULL,
+        status           TEXT NOT NULL CHECK (status IN ('pending', 'approved', 'denied')),
+        "decidedAt"      BIGINT,
+        "decidedBy"      TEXT,
+        comment          TEXT
+      )
+
+      CREATE UNIQUE INDEX "held_request_requestID" ON held_request ("requestID")
+
+      CREATE INDEX "held_request_transactionID" ON held_request (endpoint, "transactionID", "signerKeyHash")
+
+      CREATE INDEX held_request_pending ON held_request (endpoint, "expiresAt") WHERE status = 'pending'
+    `,
+  },
 ];

@@ -16,6 +16,8 @@ import type {
   CrlRecord,
   CrlState,
   EnrolmentRecord,
+  HeldRecord,
+  IssuanceLimit,
   PkiStore,
   PruneCounts,
   RetentionRule,
@@ -24,6 +26,7 @@ import type {
   StoredAuditEntry,
   StoreLead,
 } from './contract.ts';
+import { PostgresHeldRequests } from './postgres-held-requests.ts';
 import { postgresMigrations } from './postgres-migrations.ts';
 import {
   type PostgresDatabase,
@@ -80,6 +83,9 @@ const CRL_PAGE_ROWS = 20_000;
 
 const AUDIT_ENTRY = 'SELECT number, at, event, actor, reference, code, text, detail FROM audit_entry';
 
+/** Seed of the advisory locks under which a device's certificates are counted: the octets of `leaflimt`. */
+const LIMIT_LOCK = '7810756221277400436';
+
 /** Advisory lock under which audit entries are appended, one transaction at a time: the octets of `leafaudi`. */
 const AUDIT_LOCK = '7810756221093635177';
 
@@ -91,9 +97,11 @@ const AUDIT_LOCK = '7810756221093635177';
  */
 class PostgresPkiStore implements PkiStore {
   readonly #pool: PostgresPool;
+  readonly #held: PostgresHeldRequests;
 
   constructor(pool: PostgresPool) {
     this.#pool = pool;
+    this.#held = new PostgresHeldRequests(pool, { insertEnrolment, appendAudit });
   }
 
   close(): Promise<void> {
@@ -184,14 +192,15 @@ class PostgresPkiStore implements PkiStore {
     intent: CertificateIntent,
     claim?: AcceptedEnrolment,
     survives: 'process' | 'machine' = 'process',
-  ): Promise<'reserved' | 'taken' | 'claimed'> {
+    limit?: IssuanceLimit,
+  ): Promise<'reserved' | 'taken' | 'claimed' | 'limited'> {
     if (!serialNumberForm.test(intent.serialNumber)) {
       throw new PkiError(
         'internal',
         `the serial number '${intent.serialNumber}' is not in its canonical form`,
       );
     }
-    const outcome = await this.#pool.transact((session) => reserve(session, intent, claim), survives);
+    const outcome = await this.#pool.transact((session) => reserve(session, intent, claim, limit), survives);
     if (outcome === 'busy') {
       throw new PkiError(
         'enrolment_busy',
@@ -493,6 +502,24 @@ class PostgresPkiStore implements PkiStore {
     if (changed === 0) throw new PkiError('internal', 'there is no such enrolment');
   }
 
+  holdRequest(hold: Parameters<PkiStore['holdRequest']>[0]): Promise<'held' | 'claimed' | 'full'> {
+    return this.#held.holdRequest(hold);
+  }
+
+  heldRequest(name: Parameters<PkiStore['heldRequest']>[0]): Promise<HeldRecord | undefined> {
+    return this.#held.heldRequest(name);
+  }
+
+  heldRequests(filter: Parameters<PkiStore['heldRequests']>[0]): Promise<HeldRecord[]> {
+    return this.#held.heldRequests(filter);
+  }
+
+  decideRequest(
+    decision: Parameters<PkiStore['decideRequest']>[0],
+  ): Promise<'decided' | 'already' | 'expired' | 'unknown'> {
+    return this.#held.decideRequest(decision);
+  }
+
   async createChallenge(challenge: ChallengeRecord): Promise<void> {
     const created = await this.#pool.run(
       `INSERT INTO challenge ("challengeHash", endpoint, "expiresAt", pinned, device, "createdAt")
@@ -527,6 +554,7 @@ class PostgresPkiStore implements PkiStore {
       certificates: await count(`certificate ${PRUNABLE_CERTIFICATE}`, expiredBefore),
       enrolments: await count(`enrolment ${PRUNABLE_ENROLMENT}`, expiredBefore),
       challenges: await count(`challenge ${PRUNABLE_CHALLENGE}`, expiredBefore),
+      heldRequests: await count(`held_request ${PRUNABLE_HELD_REQUEST}`, expiredBefore),
       auditEntries: start === undefined ? 0 : await count('audit_entry WHERE number <= $1', start.number),
     };
   }
@@ -537,9 +565,17 @@ class PostgresPkiStore implements PkiStore {
       `WITH pruned AS (
          DELETE FROM certificate WHERE id IN
            (SELECT id FROM certificate ${PRUNABLE_CERTIFICATE} ORDER BY id LIMIT ${PRUNE_ROWS})
-         RETURNING id
+         RETURNING id, "requestID"
+       ), approvals AS (
+         -- An approval without its certificate would be good for another one.
+         DELETE FROM held_request USING pruned WHERE held_request."requestID" = pruned."requestID"
        )
        DELETE FROM certificate_body USING pruned WHERE "certificateID" = pruned.id`,
+      expiredBefore,
+    );
+    const heldRequests = await this.#inBatches(
+      `DELETE FROM held_request WHERE id IN
+         (SELECT id FROM held_request ${PRUNABLE_HELD_REQUEST} LIMIT ${PRUNE_ROWS})`,
       expiredBefore,
     );
     const enrolments = await this.#inBatches(
@@ -567,7 +603,7 @@ class PostgresPkiStore implements PkiStore {
          (SELECT number FROM audit_entry WHERE number <= $1 ORDER BY number LIMIT ${PRUNE_ROWS})`,
       number,
     );
-    return { certificates, enrolments, challenges, auditEntries };
+    return { certificates, enrolments, challenges, heldRequests, auditEntries };
   }
 
   /** The last audit entry that the rule lets go; `undefined` if there is none. */
@@ -618,7 +654,11 @@ const PRUNABLE_CERTIFICATE = `WHERE "notAfter" < $1 AND ("revokedAt" IS NULL OR 
     AND crl."thisUpdate" > certificate."notAfter"))`;
 
 const PRUNABLE_ENROLMENT = `WHERE "acceptedAt" < $1 AND NOT EXISTS (
-  SELECT 1 FROM certificate WHERE certificate."requestID" = enrolment."requestID" AND "isAbandoned" = 0)`;
+  SELECT 1 FROM certificate WHERE certificate."requestID" = enrolment."requestID" AND "isAbandoned" = 0)
+  AND NOT EXISTS (SELECT 1 FROM held_request WHERE held_request."requestID" = enrolment."requestID")`;
+
+const PRUNABLE_HELD_REQUEST = `WHERE coalesce("decidedAt", "expiresAt") < $1 AND NOT EXISTS (
+  SELECT 1 FROM certificate WHERE certificate."requestID" = held_request."requestID" AND "isAbandoned" = 0)`;
 
 const PRUNABLE_CHALLENGE = 'WHERE "expiresAt" < $1';
 
@@ -627,23 +667,66 @@ async function reserve(
   session: PostgresSession,
   intent: CertificateIntent,
   claim: AcceptedEnrolment | undefined,
-): Promise<'reserved' | 'taken' | 'busy' | 'claimed'> {
-  if (claim !== undefined) {
-    const claimed = await session.run(
-      `INSERT INTO enrolment (endpoint, "replayKey", "requestID", "transactionID", "publicKeyHash", "requestHash", device,
-         "acceptedAt")
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
+  limit: IssuanceLimit | undefined,
+): Promise<'reserved' | 'taken' | 'busy' | 'claimed' | 'limited'> {
+  if (claim !== undefined && !(await insertEnrolment(session, claim))) return 'claimed';
+  const outcome =
+    limit !== undefined && (await isAtLimit(session, intent, limit))
+      ? 'limited'
+      : await insertIntent(session, intent);
+  if (outcome !== 'reserved' && claim !== undefined) {
+    await session.run(
+      'DELETE FROM enrolment WHERE endpoint = $1 AND "replayKey" = $2',
       claim.endpoint,
       claim.replayKey,
-      claim.requestID,
-      claim.transactionID,
-      claim.publicKeyHash,
-      claim.requestHash,
-      claim.device,
-      claim.acceptedAt.getTime(),
     );
-    if (claimed === 0) return 'claimed';
   }
+  return outcome;
+}
+
+/** Whether the claim was free. */
+async function insertEnrolment(session: PostgresSession, claim: AcceptedEnrolment): Promise<boolean> {
+  const claimed = await session.run(
+    `INSERT INTO enrolment (endpoint, "replayKey", "requestID", "transactionID", "publicKeyHash", "requestHash", device,
+       "acceptedAt")
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
+    claim.endpoint,
+    claim.replayKey,
+    claim.requestID,
+    claim.transactionID,
+    claim.publicKeyHash,
+    claim.requestHash,
+    claim.device,
+    claim.acceptedAt.getTime(),
+  );
+  return claimed > 0;
+}
+
+/** Who counts the certificates of one device waits for whoever else does, until that one's intent can be seen. */
+async function isAtLimit(
+  session: PostgresSession,
+  { device, template }: CertificateIntent,
+  limit: IssuanceLimit,
+): Promise<boolean> {
+  await session.all(
+    'SELECT pg_advisory_xact_lock(hashtextextended($1, $2::bigint))',
+    `${template}\n${device}`,
+    LIMIT_LOCK,
+  );
+  const row = await session.first<{ count: number }>(
+    `SELECT count(*) AS count FROM certificate
+     WHERE device = $1 AND device <> '' AND template = $2 AND status IN ('intent', 'issued') AND "notAfter" > $3`,
+    device,
+    template,
+    limit.notAfterLater.getTime(),
+  );
+  return (row?.count ?? 0) >= limit.certificatesMax;
+}
+
+async function insertIntent(
+  session: PostgresSession,
+  intent: CertificateIntent,
+): Promise<'reserved' | 'taken' | 'busy'> {
   const reserved = await session.run(
     `WITH reserved AS (
        INSERT INTO certificate (issuer, "serialNumber", "requestID", status, template, subject, "subjectAltName",
@@ -667,13 +750,6 @@ async function reserve(
     intent.tbsCertificate,
   );
   if (reserved > 0) return 'reserved';
-  if (claim !== undefined) {
-    await session.run(
-      'DELETE FROM enrolment WHERE endpoint = $1 AND "replayKey" = $2',
-      claim.endpoint,
-      claim.replayKey,
-    );
-  }
   const live = await session.first(
     'SELECT 1 FROM certificate WHERE "requestID" = $1 AND "isAbandoned" = 0',
     intent.requestID,

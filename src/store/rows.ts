@@ -9,6 +9,7 @@ import type {
   CrlKind,
   CrlState,
   EnrolmentRecord,
+  HeldRecord,
   RevocationReason,
   SerialNumber,
   StoredAuditEntry,
@@ -42,6 +43,16 @@ export interface CertificateRow {
 export interface EnrolmentRow extends Omit<EnrolmentRecord, 'acceptedAt' | 'notifiedAt'> {
   readonly acceptedAt: number;
   readonly notifiedAt: number | null;
+}
+
+/** A held request beside its claim. */
+export interface HeldRow
+  extends Omit<HeldRecord, 'acceptedAt' | 'expiresAt' | 'decidedAt' | 'decidedBy' | 'comment'> {
+  readonly acceptedAt: number;
+  readonly expiresAt: number;
+  readonly decidedAt: number | null;
+  readonly decidedBy: string | null;
+  readonly comment: string | null;
 }
 
 /** A challenge; `pinned` is JSON. */
@@ -111,6 +122,18 @@ export function certificateRecord(row: CertificateRow): CertificateRecord {
 export function enrolmentRecord({ notifiedAt, ...row }: EnrolmentRow): EnrolmentRecord {
   const record = { ...row, acceptedAt: new Date(row.acceptedAt) };
   return notifiedAt === null ? record : { ...record, notifiedAt: new Date(notifiedAt) };
+}
+
+/** The held request of a row. */
+export function heldRecord({ decidedAt, decidedBy, comment, ...row }: HeldRow): HeldRecord {
+  return {
+    ...row,
+    acceptedAt: new Date(row.acceptedAt),
+    expiresAt: new Date(row.expiresAt),
+    ...(decidedAt !== null && { decidedAt: new Date(decidedAt) }),
+    ...(decidedBy !== null && { decidedBy }),
+    ...(comment !== null && { comment }),
+  };
 }
 
 /** The challenge of a row. */

@@ -4,6 +4,7 @@ import type {
   AuditEntry,
   CertificateIntent,
   ChallengeRecord,
+  HeldRequest,
   PkiDatabase,
 } from '../../src/store/index.ts';
 
@@ -56,6 +57,24 @@ export function claimOf(
     requestHash: `request of ${own.requestID}`,
     device: `device of ${own.requestID}`,
     acceptedAt: instant(0),
+    ...own,
+  };
+}
+
+/** A held request with its claim, that waits for thirty days. */
+export function heldOf(
+  own: Partial<HeldRequest> & Pick<AcceptedEnrolment, 'requestID' | 'replayKey'>,
+): HeldRequest {
+  return {
+    ...claimOf(own),
+    issuer: 'issuing',
+    template: 'device',
+    subject: `CN=${own.requestID}`,
+    subjectAltName: `DNS:${own.requestID}.example`,
+    signerKeyHash: `key of ${own.requestID}`,
+    contentHash: `content of ${own.requestID}`,
+    sealed: Buffer.from(`sealed ${own.requestID}`),
+    expiresAt: instant(30),
     ...own,
   };
 }
