@@ -7,10 +7,12 @@ import { join } from 'node:path';
 import { certificateRules, crlRules, keyRules } from '../src/ca/index.ts';
 import { configReference } from '../src/cli/config-reference.ts';
 import { buildProgram } from '../src/cli/index.ts';
+import { clientErrors } from '../src/client-errors.ts';
 import { errorTable } from '../src/errors.ts';
 import { faultsOfDocuments } from './document-checks.ts';
 import {
   cliDocument,
+  clientErrorsDocument,
   configurationDocument,
   conformanceDocument,
   errorsDocument,
@@ -23,6 +25,7 @@ const program = buildProgram();
 const keys = configReference();
 const generated: ReadonlyMap<string, string> = new Map([
   ['docs/cli.md', cliDocument(program)],
+  ['docs/client-errors.md', clientErrorsDocument(clientErrors)],
   ['docs/configuration.md', configurationDocument(keys)],
   [
     'docs/conformance.md',

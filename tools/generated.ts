@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { KeyRule, Rule } from '../src/ca/index.ts';
 import type { ConfigKey } from '../src/cli/config-reference.ts';
+import { type ClientError, errorClients } from '../src/client-errors.ts';
 import type { ErrorKind, ErrorRow } from '../src/errors.ts';
 import { anchorOf, table } from './markdown.ts';
 import type { Remark } from './remarks.ts';
@@ -63,6 +64,43 @@ function answeredAs({ kind, http, failInfo }: ErrorRow): string {
     ? `HTTP ${http}`
     : `SCEP FAILURE \`${failInfo}\`; HTTP ${http} where no SCEP answer can be made`;
 }
+
+const bases: Readonly<Record<ClientError['basis'], string>> = {
+  documented: 'documented',
+  seen: 'seen with the client, or in its source',
+  reported: 'reported by users',
+};
+
+/** `docs/client-errors.md`. */
+export function clientErrorsDocument(rows: readonly ClientError[]): string {
+  const sections = errorClients.map((client) => {
+    const list = rows
+      .filter((row) => row.client === client)
+      .map(({ code, name, means, causes, look, ours = [], basis }) => [
+        `\`${code}\`${name === undefined ? '' : ` ${name}`}`,
+        means,
+        [...causes, ...(ours.length === 0 ? [] : [`Our codes: ${ours.map(errorLink).join(', ')}.`])].join(
+          ' ',
+        ),
+        look.join(' '),
+        bases[basis],
+      ]);
+    return `## ${client}\n\n${table(['It shows', 'It means', 'Usual causes', 'Look at', 'Basis'], list)}\n`;
+  });
+  return `${made('`src/client-errors.ts`')}
+# Errors of clients
+
+What devices and SCEP clients show when an enrolment fails, and where its cause is to be looked for. \`leafgate explain\`
+finds a row by its code in any spelling (\`0x8010002c\`, \`-2146435028\`), by its name, or by a part of its sentence; and
+it takes apart an HRESULT that is not in the table. The other way, from Leafgate’s own codes, is in
+[errors.md](errors.md); the way through an investigation in [troubleshooting.md](troubleshooting.md).
+
+“Reported by users” means just that: the sentence or number was seen with this cause in public threads, and may have others.
+
+${sections.join('\n')}`;
+}
+
+const errorLink = (code: string): string => `[\`${code}\`](errors.md#${anchorOf(code)})`;
 
 /** What the tables of rules show of a rule. */
 type RuleRow = Pick<Rule<never>, 'name' | 'citation' | 'requires'> & Partial<Pick<Rule<never>, 'severity'>>;

@@ -1,17 +1,10 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { Command } from 'commander';
-import {
-  certificates,
-  type FixtureKey,
-  keys,
-  requestOf,
-  staticSecret,
-} from '../../test/support/authorities-fixture.ts';
+import { certificates, requestOf } from '../../test/support/authorities-fixture.ts';
+import { leafgate, newSite, outputOf } from '../../test/support/cli-fixture.ts';
 import {
   buildPem,
   nameFromString,
@@ -24,105 +17,17 @@ import {
 import { parseConfig } from '../config.ts';
 import { PkiError } from '../errors.ts';
 import { openAuthorities } from '../parts/authorities.ts';
-import { hashStaticSecret } from '../ra/index.ts';
 import { openLog, systemClock } from '../telemetry.ts';
-import { buildProgram } from './index.ts';
 import { printError, printFacts, printRows } from './output.ts';
 
 let folder: string;
 let config: string;
 
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'leafgate-cli-'));
-  const write = (name: string, text: string) => writeFileSync(join(folder, name), text, { mode: 0o600 });
-  const writeKey = (name: string, { keyObject }: FixtureKey) => {
-    const passphrase = `passphrase of ${name}`;
-    const pem = keyObject.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
-    write(`${name}.key.pem`, String(pem));
-    write(`${name}.passphrase`, passphrase);
-    return { file: `${name}.key.pem`, passphrase: `file:${name}.passphrase` };
-  };
-  const pem = (...list: readonly { readonly raw: Uint8Array }[]) =>
-    list.map(({ raw }) => buildPem('CERTIFICATE', raw)).join('');
-  write('chain.pem', pem(certificates.issuing, certificates.root));
-  write('ra-signing.pem', pem(certificates.raSigning, certificates.issuing));
-  write('ra-encryption.pem', pem(certificates.raEncryption, certificates.issuing));
-  write('hash.key', 'k'.repeat(32));
-  write('static.hash', await hashStaticSecret(staticSecret));
-  const endpoint = (name: string, validator: object) => ({
-    name,
-    paths: [`/scep/${name}`],
-    issuer: 'issuing',
-    template: 'client-authentication',
-    validators: [validator],
-  });
-  config = join(folder, 'leafgate.yaml');
-  write(
-    'leafgate.yaml',
-    JSON.stringify({
-      server: {
-        listen: '127.0.0.1:0',
-        dataFolder: 'data',
-        issuers: [
-          {
-            name: 'issuing',
-            certificate: 'chain.pem',
-            key: writeKey('issuing', keys.issuing),
-            crlUrls: ['http://pki.test/crl/issuing.crl'],
-            caIssuersUrls: ['http://pki.test/aia/issuing.crt'],
-          },
-        ],
-        ra: {
-          signing: { certificate: 'ra-signing.pem', key: writeKey('ra-signing', keys.raSigning) },
-          encryption: { certificate: 'ra-encryption.pem', key: writeKey('ra-encryption', keys.raEncryption) },
-          challengeHashKey: 'file:hash.key',
-        },
-        endpoints: [
-          endpoint('one-time', { oneTime: {} }),
-          endpoint('static', { staticSecret: { hash: 'file:static.hash' } }),
-        ],
-      },
-    }),
-  );
+  ({ folder, config } = await newSite());
 });
 after(() => rm(folder, { recursive: true, force: true }));
 
-/** Everything that a command wrote. */
-interface Output {
-  readonly out: string;
-  readonly error: string;
-}
-
-/** What is written to the console while `act` runs. */
-async function outputOf(act: () => unknown): Promise<Output> {
-  const log = console.log;
-  const errorLog = console.error;
-  const out: string[] = [];
-  const error: string[] = [];
-  console.log = (...parts: unknown[]) => out.push(`${parts.join(' ')}\n`);
-  console.error = (...parts: unknown[]) => error.push(`${parts.join(' ')}\n`);
-  try {
-    await act();
-  } finally {
-    console.log = log;
-    console.error = errorLog;
-  }
-  return { out: out.join(''), error: error.join('') };
-}
-
-/** Makes a command throw where it would end the process. */
-function thrownInstead(command: Command): Command {
-  command.exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} });
-  for (const inner of command.commands) thrownInstead(inner);
-  return command;
-}
-
-/** Runs a command in this process; rejects with what it throws. */
-async function leafgate(...words: string[]): Promise<string> {
-  const program = thrownInstead(buildProgram());
-  const { out } = await outputOf(() => program.parseAsync(['node', 'leafgate', ...words]));
-  return out;
-}
 /** The same with the configuration of the test. */
 const withConfig = (...words: string[]) => leafgate(...words, '--config', config);
 

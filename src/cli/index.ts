@@ -5,6 +5,7 @@ import { addAudit } from './audit.ts';
 import { addCa } from './ca.ts';
 import { addChallenge } from './challenge.ts';
 import { addConfig } from './config.ts';
+import { addExplain } from './explain.ts';
 import { addKey } from './key.ts';
 import { addLab } from './lab.ts';
 import { addMdm } from './mdm.ts';
@@ -24,6 +25,7 @@ export function buildProgram(): Command {
     addCa,
     addKey,
     addAudit,
+    addExplain,
     addStore,
     addChallenge,
     addMdm,

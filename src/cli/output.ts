@@ -53,8 +53,11 @@ export function printRows(
 function valueText(value: unknown): string {
   if (value === undefined || value === null) return '';
   if (value instanceof Date) return `${value.toISOString().slice(0, 16).replace('T', ' ')}Z`;
-  const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
-  // Names and transaction identifiers are a device's own words: none of them may steer the operator's terminal.
+  return printable(typeof value === 'object' ? JSON.stringify(value) : String(value));
+}
+
+/** A line as it may be shown: names and transactionIDs are a device's own words, and none may steer the terminal. */
+export function printable(text: string): string {
   return text.replaceAll(
     /\p{Cc}/gu,
     (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, '0')}`,
