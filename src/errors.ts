@@ -221,6 +221,14 @@ const table = {
     cause: 'GetCert, GetCRL or CertPoll named a certificate or a transaction that is not known.',
     mend: 'Enrol again.',
   },
+  crl_unserved: {
+    kind: 'refused',
+    http: 404,
+    failInfo: 'badCertId',
+    text: 'the CRL is not served this way',
+    cause: 'A GetCRL asked for a CRL of over 1 MiB, or for one that is not made yet.',
+    mend: 'Let the client fetch it from the URL in its certificate; divide the CRL with `crlPartitions`.',
+  },
   reference_unknown: {
     kind: 'refused',
     http: 404,

@@ -1,12 +1,13 @@
 /** The registration authority: takes a request through seen-before, validators, decision, issue and notification. */
 import { createHash, hash } from 'node:crypto';
 import { ApprovedRequest } from '../ca/approved-request.ts';
-import { type CertificateAuthority, needsDirectory } from '../ca/index.ts';
+import { type CertificateAuthority, type CertificateTemplate, needsDirectory } from '../ca/index.ts';
 import {
   type Certificate,
   type CertificationRequest,
   commonNameOf,
   hex,
+  type Name,
   nameToString,
   parseCertificate,
   randomOctets,
@@ -16,6 +17,7 @@ import type { AcceptedEnrolment, CertificateRecord, EnrolmentRecord, RaStore } f
 import { type Clock, type Log, newReference } from '../telemetry.ts';
 import { type Decision, decide } from './decide.ts';
 import type { EnrolmentPolicy } from './policy.ts';
+import { isOwnAndGood, judgeRenewal, namesakes, type Renewal, templateFor, verdictOf } from './renewal.ts';
 import type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 
 /** What became of a request. */
@@ -54,6 +56,30 @@ export interface RegistrationAuthorityOptions {
   readonly log: Log;
 }
 
+/** A question about a certificate of ours, as a door hands it to the RA (RFC 8894 §3.3.4, §3.3.5). */
+export interface Inquiry {
+  /** Name of the endpoint in the configuration that it came in by. */
+  readonly endpoint: string;
+  readonly transactionID: string;
+  /** Where it came from, for the log only. */
+  readonly source: string;
+  /** The certificate that the question is signed with; the door has verified that the sender holds its key. */
+  readonly signer: Certificate;
+  /** Issuer and serial number of the certificate in question. */
+  readonly about: { readonly issuer: Name; readonly serialNumber: string };
+}
+
+/** The CRL that lists, or would list, the certificate in question. */
+export interface CrlOutcome {
+  readonly outcome: 'crl';
+  readonly crl: Uint8Array;
+}
+
+/** The way of one request: the policy of its endpoint, and the certificate that it renews. */
+interface Course extends EnrolmentPolicy {
+  readonly renews?: Renewal;
+}
+
 /** Facts about a refused request that an operator looks for. */
 export interface RefusalContext {
   readonly endpoint: string;
@@ -62,6 +88,8 @@ export interface RefusalContext {
   readonly csr?: CertificationRequest;
 }
 
+/** A CRL that is larger would hold up others: it is to be had where the certificates say (RFC 8894 §3.3.5 calls GetCRL a last resort). */
+const CRL_BYTES_MAX = 1024 * 1024;
 /** HRESULT NTE_FAIL: what AD CS reports when the CA could not sign. */
 const NTE_FAIL = 0x80090020;
 /** HRESULT CERTSRV_E_TEMPLATE_DENIED: what AD CS reports when its policy says no. */
@@ -93,14 +121,19 @@ export class RegistrationAuthority {
     const policy = this.#policies.get(request.endpoint);
     if (policy === undefined)
       return await this.refuse('template_denied', 'the endpoint has no policy', request);
-    const replayKey = replayKeyOf(policy, request);
+    let course: Course = policy;
+    if (request.renews !== undefined) {
+      const judged = await this.#courseOf(policy, request);
+      if ('outcome' in judged) return judged;
+      course = judged;
+    }
+    const replayKey = replayKeyOf(course, request);
     // One at a time for each replay key: a copy waits, and then finds what its first became.
     for (let earlier = this.#inFlight.get(replayKey); earlier; earlier = this.#inFlight.get(replayKey))
       await earlier;
-    const work = this.#enrolOnce(policy, replayKey, request).catch((cause: unknown) => {
-      if (!(cause instanceof PkiError)) this.#options.log.error({ err: cause }, 'an invariant broke');
-      return this.refuse(errorCodeOf(cause), cause instanceof Error ? cause.message : String(cause), request);
-    });
+    const work = this.#enrolOnce(course, replayKey, request).catch((cause: unknown) =>
+      this.#broke(cause, request),
+    );
     this.#inFlight.set(replayKey, work);
     try {
       return await work;
@@ -119,12 +152,93 @@ export class RegistrationAuthority {
     return await this.refuse('certificate_unknown', 'no request of this transaction and key waits', request);
   }
 
-  async #enrolOnce(policy: EnrolmentPolicy, replayKey: string, request: EnrolmentRequest): Promise<Outcome> {
+  /**
+   * Shows a certificate of the endpoint's CA to who holds a good one of it himself. Everything else gets one and the same
+   * answer, `certificate_unknown`: the envelope of the question could be pieced together from another device's, and the
+   * answer must not tell how it reads.
+   *
+   * Never throws, as `enrol`.
+   */
+  async certificate(inquiry: Inquiry): Promise<Outcome> {
+    try {
+      const record = await this.#recordFor(inquiry);
+      // One that was revoked may never have been delivered; see `#deliver`.
+      if (record?.status !== 'issued' || record.certificate === undefined)
+        return await this.refuse('certificate_unknown', 'not shown, or not known', inquiry);
+      return { outcome: 'issued', certificate: record.certificate };
+    } catch (cause) {
+      return await this.#broke(cause, inquiry);
+    }
+  }
+
+  /** Shows the newest full CRL in which a certificate would stand; to the same askers as `certificate`. Never throws. */
+  async crl(inquiry: Inquiry): Promise<CrlOutcome | Refusal> {
+    try {
+      const record = await this.#recordFor(inquiry);
+      if (record === undefined)
+        return await this.refuse('certificate_unknown', 'not shown, or not known', inquiry);
+      const newest = await this.#options.ca.latestCrl(record.issuer, record.crlPartition);
+      if (newest === undefined || newest.crl.length > CRL_BYTES_MAX)
+        return await this.refuse('crl_unserved', `${newest?.crl.length ?? 'no'} octets`, inquiry);
+      return { outcome: 'crl', crl: newest.crl };
+    } catch (cause) {
+      return await this.#broke(cause, inquiry);
+    }
+  }
+
+  /** The record that an inquiry is about, if the asker may know. */
+  async #recordFor({ endpoint, signer, about }: Inquiry): Promise<CertificateRecord | undefined> {
+    const { ca, clock } = this.#options;
+    const policy = this.#policies.get(endpoint);
+    if (policy === undefined || !(await isOwnAndGood(ca, policy.issuer, signer, clock.now())))
+      return undefined;
+    for (const issuer of namesakes(ca, policy.issuer, about.issuer)) {
+      const record = await ca.certificate(issuer, about.serialNumber);
+      if (record !== undefined) return record;
+    }
+    return undefined;
+  }
+
+  /** What a broken world is to the device. */
+  async #broke(cause: unknown, context: RefusalContext): Promise<Refusal> {
+    if (!(cause instanceof PkiError)) this.#options.log.error({ err: cause }, 'an invariant broke');
+    return await this.refuse(
+      errorCodeOf(cause),
+      cause instanceof Error ? cause.message : String(cause),
+      context,
+    );
+  }
+
+  /** The way of a request that is signed with an older certificate; a refusal if that does not hold. */
+  async #courseOf(policy: EnrolmentPolicy, request: EnrolmentRequest): Promise<Course | Refusal> {
+    const { ca, clock } = this.#options;
+    try {
+      const renewal = await judgeRenewal(ca, policy, request, clock.now());
+      if (renewal === undefined) return policy;
+      if ('code' in renewal) return await this.refuse(renewal.code, renewal.detail, request);
+      const older: Validator = {
+        name: 'older certificate',
+        challengeUse: 'none',
+        validate: async () => verdictOf(renewal),
+      };
+      const validators = renewal.policy.challenge === 'required' ? policy.validators : [];
+      return { ...policy, validators: [older, ...validators], renews: renewal };
+    } catch (cause) {
+      return await this.#broke(cause, request);
+    }
+  }
+
+  /** The template that a request is decided by. */
+  #templateOf(course: Course): CertificateTemplate {
+    return templateFor(this.#options.ca.template(course.template), course.renews);
+  }
+
+  async #enrolOnce(policy: Course, replayKey: string, request: EnrolmentRequest): Promise<Outcome> {
     const { store, log } = this.#options;
     // Step 1: seen before?
     const seen = await store.enrolment(policy.endpoint, replayKey);
     if (seen !== undefined) return await this.#again(policy, seen, request);
-    if (request.challengePassword === '') {
+    if (request.challengePassword === '' && policy.validators.some(wantsChallenge)) {
       return await this.refuse('challenge_missing', 'no challengePassword attribute', request);
     }
     // Step 2: ask the validators, all of them.
@@ -132,7 +246,7 @@ export class RegistrationAuthority {
     const verdicts = await this.#askValidators(policy, request);
     const validatedMs = performance.now();
     // Step 3: decide.
-    const decision = decide(this.#options.ca.template(policy.template), request.csr, verdicts);
+    const decision = decide(this.#templateOf(policy), request.csr, verdicts);
     if (decision.decision !== 'approve') return await this.#declined(policy, decision, verdicts, request);
     // Step 4: claim the challenge and issue, in one transaction; exactly one request gets it.
     const device = decision.device === '' ? (commonNameOf(request.csr.subject) ?? '') : decision.device;
@@ -213,7 +327,7 @@ export class RegistrationAuthority {
   }
 
   /** The challenge, or the transaction, was accepted before: the same request gets the same answer, another gets none. */
-  async #again(policy: EnrolmentPolicy, seen: EnrolmentRecord, request: EnrolmentRequest): Promise<Outcome> {
+  async #again(policy: Course, seen: EnrolmentRecord, request: EnrolmentRequest): Promise<Outcome> {
     const { publicKeyHash, requestHash } = fingerprintsOf(request.csr);
     if (seen.publicKeyHash !== publicKeyHash) {
       return await this.refuse(
@@ -240,10 +354,11 @@ export class RegistrationAuthority {
       default: {
         // Accepted, but the process died before a certificate was on record. The validator said yes to this very
         // request, so it is not asked again: its challenge may be spent. Only what it knew of the device is on no record.
-        const template = this.#options.ca.template(policy.template);
-        const verdicts: Verdict[] = needsDirectory(template)
-          ? await this.#askValidators(policy, request)
-          : [{ verdict: 'accept', names: 'vouched', device: seen.device }];
+        const template = this.#templateOf(policy);
+        const verdicts: Verdict[] =
+          policy.renews !== undefined || needsDirectory(template)
+            ? await this.#askValidators(policy, request)
+            : [{ verdict: 'accept', names: 'vouched', device: seen.device }];
         const decision = decide(template, request.csr, verdicts);
         if (decision.decision !== 'approve') return await this.#declined(policy, decision, verdicts, request);
         const { requestID, device } = seen;
@@ -409,15 +524,25 @@ export class RegistrationAuthority {
   }
 }
 
+function wantsChallenge({ challengeUse }: Validator): boolean {
+  return challengeUse !== 'none';
+}
+
 /**
  * What makes an enrolment single. A challenge that serves one key is the key itself; under a shared secret it is the
- * transaction with the public key, so that a lost answer is sent again and a new transaction gets a new certificate.
+ * transaction with the public key, so that a lost answer is sent again and a new transaction gets a new certificate. Under
+ * an older certificate alone it is that certificate with what is asked.
  */
-function replayKeyOf(policy: EnrolmentPolicy, request: EnrolmentRequest): string {
+function replayKeyOf(policy: Course, request: EnrolmentRequest): string {
   const single = policy.validators.some((validator) => validator.challengeUse === 'single');
   const digest = createHash('sha256');
   if (single && request.challengePassword !== '')
     digest.update('challenge\0').update(request.challengePassword);
+  else if (policy.renews !== undefined && !policy.validators.some(wantsChallenge))
+    digest
+      .update('renewal\0')
+      .update(policy.renews.certificate.raw)
+      .update(fingerprintsOf(request.csr).requestHash);
   else digest.update('transaction\0').update(request.transactionID).update('\0').update(request.csr.spki);
   return digest.digest('base64url');
 }

@@ -53,8 +53,8 @@ export type Verdict =
 /** Says whether a request may have a certificate. A validator never throws: what it cannot find out is `unreachable`. */
 export interface Validator {
   readonly name: string;
-  /** `single`: one challenge serves one key. `shared`: a secret that many use. */
-  readonly challengeUse: 'single' | 'shared';
+  /** `single`: one challenge serves one key. `shared`: a secret that many use. `none`: it asks for no challenge. */
+  readonly challengeUse: 'single' | 'shared' | 'none';
   validate(request: EnrolmentRequest): Promise<Verdict>;
   /** Before the certificate is delivered; anything but `accept` withholds it. */
   notifySuccess?(request: EnrolmentRequest, certificate: Certificate): Promise<Verdict>;
