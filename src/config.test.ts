@@ -196,7 +196,7 @@ describe('parseConfig refuses', () => {
     [
       'a validator of no kind',
       serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { validators: [{}] })),
-      /^server\.endpoints\.0\.validators\.0: exactly one of intune, oneTime, staticSecret$/,
+      /^server\.endpoints\.0\.validators\.0: exactly one of intune, oneTime, staticSecret, webhook$/,
     ],
     [
       'a validator of two kinds',
@@ -206,6 +206,15 @@ describe('parseConfig refuses', () => {
         }),
       ),
       /exactly one of intune, oneTime, staticSecret/,
+    ],
+    [
+      'a webhook over plain HTTP',
+      serverWith((config) =>
+        Object.assign(config.endpoints[0] ?? {}, {
+          validators: [{ webhook: { url: 'http://hook.test', secret: 'env:W' } }],
+        }),
+      ),
+      /^server\.endpoints\.0\.validators\.0\.webhook\.url: /,
     ],
     [
       'an unknown validator',
@@ -365,6 +374,23 @@ describe('parseConfig refuses', () => {
       /^server\.issuers\.0\.ocspUrls: .*add ocsp/,
     ],
     [
+      'an OCSP responder with neither passphrase nor key',
+      serverWith((config) => Object.assign(config, { ocsp: {} })),
+      /^server\.ocsp\.passphrase: needed for the keys that sign for issuing/,
+    ],
+    [
+      'an OCSP key for a CA that is not there',
+      serverWith((config) =>
+        Object.assign(config, {
+          ocsp: {
+            passphrase: 'env:OCSP',
+            signers: [{ issuer: 'nobody', key: { file: 'k', passphrase: 'env:P' } }],
+          },
+        }),
+      ),
+      /^server\.ocsp\.signers\.0\.issuer: there is no issuing CA “nobody”/,
+    ],
+    [
       'an OCSP passphrase that stands there itself',
       serverWith((config) => Object.assign(config, { ocsp: { passphrase: 'hunter2' } })),
       /^server\.ocsp\.passphrase: a reference/,
@@ -475,6 +501,7 @@ describe('parseConfig', () => {
     );
     assert.deepEqual(serverOf(config).ocsp, {
       passphrase: `file:${folder}/ocsp.passphrase`,
+      signers: [],
       neverIssued: 'unknown',
       responseLifetime: 3_600_000,
     });
@@ -775,7 +802,19 @@ describe('configReference', () => {
               },
             },
             { oneTime: {} },
-            { staticSecret: { hash: 'env:H' } },
+            { staticSecret: { hash: 'env:H', previousHash: 'env:P' } },
+            {
+              webhook: {
+                url: 'https://hook.test/scep',
+                secret: 'env:W',
+                challengeUse: 'shared',
+                notifications: 'outcome',
+                extraCa: 'ca.pem',
+                clientCertificate: identity,
+                timeout: '5s',
+                budget: '20s',
+              },
+            },
           ],
         },
       ],

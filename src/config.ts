@@ -180,11 +180,30 @@ const issuer = z
       report('crlUrls', 'must end in .crl where there are deltas or partitions');
   });
 
+const ocspSigner = z.strictObject({
+  issuer: name.describe('Name of the issuing CA whose answers it signs.'),
+  key: key.describe('A key of its own; not the CA’s.'),
+  certificate: file
+    .optional()
+    .describe(
+      'PEM, if an operator renews it, as for a standby. If absent, the server has certificates for this key issued and renewed by itself.',
+    ),
+});
+
 const ocsp = z
   .strictObject({
-    passphrase: secret.describe(
-      'Encrypts the keys that the responder makes for itself in `dataFolder`/ocsp.',
-    ),
+    passphrase: secret
+      .optional()
+      .describe(
+        'Encrypts the keys that the responder makes for itself in `dataFolder`/ocsp; needed unless every issuer stands in `signers`.',
+      ),
+    signers: z
+      .array(ocspSigner)
+      .default([])
+      .refine((signers) => new Set(signers.map(({ issuer }) => issuer)).size === signers.length, {
+        message: 'two signers for the same issuer',
+      })
+      .describe('Keys of responders that are in a token, a vault or a file of yours.'),
     neverIssued: z
       .enum(['unknown', 'revoked'])
       .default('unknown')
@@ -222,20 +241,54 @@ const intune = z
   })
   .describe('Microsoft Intune, or whatever speaks its contract.');
 
+const webhook = z
+  .strictObject({
+    url: z.url({ protocol: /^https$/ }).describe('The service that is asked; see webhook.md.'),
+    secret: secret.describe('Reference to the key of the signatures; at least 32 characters.'),
+    challengeUse: z
+      .enum(['single', 'shared'])
+      .default('single')
+      .describe('`single`: a challenge serves one key. `shared`: many devices may have the same.'),
+    notifications: z
+      .enum(['off', 'outcome'])
+      .default('off')
+      .describe(
+        '`outcome`: the service is told what became of what it accepted, and must take it before the device gets its certificate.',
+      ),
+    extraCa: file.optional().describe('PEM of further CAs to trust for these calls.'),
+    clientCertificate: z
+      .strictObject({ certificate: file, key: fileKey })
+      .optional()
+      .describe('Shown to the service if it asks for one.'),
+    timeout: durationMs.default(10_000).describe('Of one attempt.'),
+    budget: durationMs
+      .default(30_000)
+      .describe('Of one question with all its attempts. A device waits meanwhile.'),
+  })
+  .describe('A service of your own that says who may have a certificate.');
+
 const validator = z
   .strictObject({
     intune: intune.optional(),
     oneTime: z
       .strictObject({})
       .optional()
-      .describe('One-time challenges, made with `leafgate challenge create`.'),
+      .describe('One-time challenges, made with `leafgate challenge create` or by the admin API.'),
     staticSecret: z
-      .strictObject({ hash: secret.describe('Reference to the hash that `leafgate challenge hash` prints.') })
+      .strictObject({
+        hash: secret.describe('Reference to the hash that `leafgate challenge hash` prints.'),
+        previousHash: secret
+          .optional()
+          .describe(
+            'Reference to the hash of the secret before, which is taken too while devices change over.',
+          ),
+      })
       .optional()
       .describe('One secret that many devices share. Prefer anything else.'),
+    webhook: webhook.optional(),
   })
   .refine((choice) => Object.values(choice).filter((value) => value !== undefined).length === 1, {
-    message: 'exactly one of intune, oneTime, staticSecret',
+    message: 'exactly one of intune, oneTime, staticSecret, webhook',
   });
 
 const purposes = z
@@ -336,6 +389,39 @@ const template = z.strictObject({
     .describe('Certificates of this template that a device may have before their renewal period.'),
 });
 
+const SECONDS_OF_UNIT: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
+const rate = z
+  .strictObject({
+    rate: z
+      .string()
+      .regex(/^[1-9]\d{0,6}\/(s|m|h)$/, 'a number for a second, a minute or an hour: 10/s, 60/m, 1000/h')
+      .describe('How many are taken in the long run: `60/m`.'),
+    burst: z.int().min(1).max(1_000_000).describe('How many may come at once.'),
+  })
+  .transform(({ rate: text, burst }) => {
+    const [count, unit = ''] = text.split('/');
+    return { burst, perSecond: Number(count) / (SECONDS_OF_UNIT[unit] ?? Number.NaN) };
+  });
+const limits = z
+  .strictObject({
+    perSource: z
+      .strictObject({
+        failures: rate
+          .prefault({ rate: '60/m', burst: 100 })
+          .describe('Wrong challenges, and messages that do not open: what only a guess or a mistake sends.'),
+        requests: rate
+          .optional()
+          .describe('All requests. Not limited if absent, because many devices may share an address.'),
+      })
+      .prefault({})
+      .describe('For each address that requests come from; of IPv6 for each network of 64 bits.'),
+    perEndpoint: z
+      .strictObject({ requests: rate.optional().describe('Not limited if absent.') })
+      .prefault({})
+      .describe('For all requests together.'),
+  })
+  .describe('Beyond them the answer is 429 with Retry-After. Each thread and process counts for itself.');
+
 const endpoint = z.strictObject({
   name,
   paths: z
@@ -354,6 +440,18 @@ const endpoint = z.strictObject({
     .describe(
       'Serve clients that encrypt with single DES, which RFC 8894 forbids. For old gear, on an endpoint of its own.',
     ),
+  algorithms: z
+    .strictObject({
+      refuse: z
+        .array(z.enum(['sha1', 'des3', 'pkcs1v15']))
+        .default([])
+        .describe(
+          'Algorithms that clients of this endpoint may not use: `sha1` in signatures, `des3` (triple DES), `pkcs1v15` (key transport by RSAES-PKCS1-v1_5).',
+        ),
+    })
+    .prefault({})
+    .describe('What messages to this endpoint may be made of.'),
+  limits: limits.prefault({}),
 });
 
 const blobPrefix = z
@@ -479,6 +577,12 @@ const database = z
 const server = z
   .strictObject({
     listen: listen.describe('Loopback or a private address; devices come by the edge.'),
+    forwarders: z
+      .array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()], 'an address or a network: 10.0.0.5'))
+      .default([])
+      .describe(
+        'Addresses of connectors on other hosts, whose word on where a request came from is believed. This machine’s own is believed always, nobody else’s.',
+      ),
     workers: z
       .int()
       .min(1)
@@ -548,6 +652,19 @@ const server = z
         report(
           ['issuers', index, 'ocspUrls'],
           'certificates would name a responder that is not there: add ocsp',
+        );
+    }
+    if (config.ocsp !== undefined) {
+      const { signers, passphrase } = config.ocsp;
+      for (const [index, { issuer: signerOf }] of signers.entries()) {
+        if (!config.issuers.some((item) => item.name === signerOf))
+          report(['ocsp', 'signers', index, 'issuer'], `there is no issuing CA “${signerOf}”`);
+      }
+      const without = config.issuers.filter((item) => !signers.some(({ issuer: of }) => of === item.name));
+      if (passphrase === undefined && without.length > 0)
+        report(
+          ['ocsp', 'passphrase'],
+          `needed for the keys that sign for ${without.map((item) => item.name).join(', ')}`,
         );
     }
     const { templates, faults } = resolveTemplates(config.templates);
@@ -741,7 +858,7 @@ function stepInto(schema: z.core.$ZodType, step: PropertyKey): z.core.$ZodType |
 
 /** The schema below optional, default and pipe. */
 export function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault)
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault)
     return unwrapped(schema.def.innerType);
   if (schema instanceof z.ZodPipe) return unwrapped(schema.def.in);
   return schema;

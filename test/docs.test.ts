@@ -6,7 +6,7 @@ import { buildProgram } from '../src/cli/index.ts';
 import { oid } from '../src/codec/index.ts';
 import { parseConfig } from '../src/config.ts';
 import { errorTable } from '../src/errors.ts';
-import { PROVIDER_NAME_AND_VERSION } from '../src/parts/authorities.ts';
+import { PROVIDER_NAME_AND_VERSION } from '../src/parts/validators.ts';
 import { serverCapabilities } from '../src/scep/index.ts';
 import { defaultAllowRules, judgeRequest } from '../src/tunnel/index.ts';
 import { faultsOfDocuments } from '../tools/document-checks.ts';

@@ -16,16 +16,14 @@ import {
   type EnrolmentPolicy,
   OneTimeChallenges,
   RegistrationAuthority,
-  staticSecretValidator,
   type Validator,
 } from '../ra/index.ts';
 import { openPkiStore, type PkiDatabase, type PkiStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { readChain } from './identity.ts';
 import { assertRootIsOffline } from './root-offline.ts';
+import { openValidator } from './validators.ts';
 
-/** Name and version, as Intune sees us in `callerInfo`. */
-export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
 const CHALLENGE_HASH_KEY_CHARACTERS_MIN = 32;
 
 /** The SCEP server's part of a configuration. */
@@ -86,24 +84,8 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
       ca.issuer(endpoint.issuer);
       ca.template(endpoint.template);
       const validators: Validator[] = [];
-      for (const choice of endpoint.validators) {
-        if (choice.intune !== undefined) {
-          const { intuneValidator } = await import('../ra/validators/intune.ts');
-          const { extraCa, secret, ...rest } = choice.intune;
-          const validator = intuneValidator({
-            ...rest,
-            secret: secretFromReference(secret),
-            ...(extraCa === undefined ? {} : { extraCa: readFileSync(extraCa, 'utf8') }),
-            providerNameAndVersion: PROVIDER_NAME_AND_VERSION,
-            log,
-            clock,
-          });
-          closers.push(() => validator.close());
-          validators.push(validator);
-        } else if (choice.staticSecret !== undefined) {
-          validators.push(staticSecretValidator(secretFromReference(choice.staticSecret.hash)));
-        } else validators.push(oneTime.validator());
-      }
+      for (const choice of endpoint.validators)
+        validators.push(await openValidator(choice, { oneTime, closers, log, clock }));
       const [first, ...rest] = validators;
       if (first === undefined)
         throw new PkiError('config_invalid', `endpoint ${endpoint.name} has no validator`);

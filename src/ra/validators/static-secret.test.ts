@@ -57,7 +57,7 @@ describe('staticSecretValidator', () => {
       `argon2:${salt}:${digest}`,
     ]) {
       assert.throws(
-        () => staticSecretValidator(bad),
+        () => staticSecretValidator([bad]),
         (thrown) =>
           thrown instanceof PkiError &&
           thrown.code === 'config_invalid' &&
@@ -67,7 +67,7 @@ describe('staticSecretValidator', () => {
   });
 
   test('takes the secret and nothing else, before and after it was right once', async () => {
-    const validator = staticSecretValidator(hash);
+    const validator = staticSecretValidator([hash]);
     const rounds = [
       [secret.slice(1), `${secret}x`],
       ['', secret.toUpperCase()],
@@ -86,7 +86,7 @@ describe('staticSecretValidator', () => {
   });
 
   test('many wrong guesses at once wait in line, and the line has an end', async () => {
-    const validator = staticSecretValidator(hash, { atOnceMax: 1, waitingMax: 1 });
+    const validator = staticSecretValidator([hash], { atOnceMax: 1, waitingMax: 1 });
     // Once it was right, the secret needs no turn.
     assert.equal((await ask(validator, secret)).verdict, 'accept');
     const guesses = Array.from({ length: 6 }, (_, n) => ask(validator, `wrong guess ${n}`));
@@ -100,8 +100,35 @@ describe('staticSecretValidator', () => {
   });
 
   test('devices that come at once after a start are all served', async () => {
-    const validator = staticSecretValidator(hash);
+    const validator = staticSecretValidator([hash]);
     const verdicts = await Promise.all(Array.from({ length: 60 }, () => ask(validator, secret)));
     assert.ok(verdicts.every(({ verdict }) => verdict === 'accept'));
+  });
+
+  test('of another endpoint has a secret of its own', async () => {
+    const otherSecret = 'another-battery-staple';
+    const one = staticSecretValidator([hash]);
+    const other = staticSecretValidator([await hashStaticSecret(otherSecret)]);
+    // Twice: before and after each was right once.
+    for (let round = 0; round < 2; round += 1) {
+      assert.equal((await ask(one, otherSecret)).verdict, 'refuse');
+      assert.equal((await ask(other, secret)).verdict, 'refuse');
+      assert.equal((await ask(one, secret)).verdict, 'accept');
+      assert.equal((await ask(other, otherSecret)).verdict, 'accept');
+    }
+  });
+
+  test('takes the old secret beside the new one while devices change over', async () => {
+    const next = 'the-secret-of-tomorrow';
+    assert.throws(
+      () => staticSecretValidator([hash, `${hash}x:`]),
+      (thrown) => thrown instanceof PkiError && thrown.code === 'config_invalid',
+    );
+    const validator = staticSecretValidator([await hashStaticSecret(next), hash]);
+    for (let round = 0; round < 2; round += 1) {
+      assert.equal((await ask(validator, `${secret}${next}`)).verdict, 'refuse');
+      assert.equal((await ask(validator, secret)).verdict, 'accept');
+      assert.equal((await ask(validator, next)).verdict, 'accept');
+    }
   });
 });

@@ -42,43 +42,36 @@ function derive(secret: string, salt: Uint8Array): Promise<Buffer> {
 }
 
 /**
- * Validates against a hashed secret. A secret that was right once is recognised by a fast hash under a key that only
- * this process has; everything else costs the sender a full scrypt. All comparisons take constant time.
+ * Validates against hashed secrets: one, or two while devices change over to a new one. A secret that was right once is
+ * recognised by a fast hash under a key that only this process has; everything else costs the sender a full scrypt for
+ * each. All comparisons take constant time.
  *
- * @throws PkiError `config_invalid` if `hashed` is not of the form that `hashStaticSecret` gives.
+ * @throws PkiError `config_invalid` if one of `hashes` is not of the form that `hashStaticSecret` gives.
  */
-export function staticSecretValidator(hashed: string, limits: GuessLimits = guessLimits): Validator {
-  const [scheme, salt, hash, ...more] = hashed.split(':');
-  const expected = Buffer.from(hash ?? '', 'base64url');
-  const saltOctets = Buffer.from(salt ?? '', 'base64url');
-  if (
-    scheme !== 'scrypt' ||
-    more.length > 0 ||
-    expected.length !== HASH_BYTES ||
-    saltOctets.length !== SALT_BYTES
-  ) {
-    throw new PkiError(
-      'config_invalid',
-      'a static secret stands as scrypt:SALT:HASH; make it with `leafgate challenge hash`',
-    );
-  }
+export function staticSecretValidator(
+  hashes: readonly [string, ...string[]],
+  limits: GuessLimits = guessLimits,
+): Validator {
+  const secrets = hashes.map(parseHash);
   const processKey = randomBytes(32);
   const quick = (challenge: string) => createHmac('sha256', processKey).update(challenge).digest();
-  let known: Buffer | undefined;
+  /** Quick hashes of secrets that were right. */
+  const known: Buffer[] = [];
   const turns = new Turns(limits);
   return {
     name: 'static-secret',
     challengeUse: 'shared',
     validate: async ({ challengePassword }): Promise<Verdict> => {
       const digest = quick(challengePassword);
-      const isKnown = () => known !== undefined && timingSafeEqual(digest, known);
+      const isKnown = () => known.some((one) => timingSafeEqual(digest, one));
       if (isKnown()) return { verdict: 'accept', names: 'claimed' };
       if (!(await turns.take())) return { verdict: 'unreachable', detail: 'too many wrong secrets at once' };
       try {
         // Many devices may come at once after a start; the first one's work serves those that waited.
         if (isKnown()) return { verdict: 'accept', names: 'claimed' };
-        if (timingSafeEqual(await derive(challengePassword, saltOctets), expected)) {
-          known = digest;
+        for (const { salt, hash } of secrets) {
+          if (!timingSafeEqual(await derive(challengePassword, salt), hash)) continue;
+          known.push(digest);
           return { verdict: 'accept', names: 'claimed' };
         }
       } finally {
@@ -87,6 +80,20 @@ export function staticSecretValidator(hashed: string, limits: GuessLimits = gues
       return { verdict: 'refuse', code: 'challenge_unknown', detail: 'wrong static secret' };
     },
   };
+}
+
+function parseHash(hashed: string): { readonly salt: Buffer; readonly hash: Buffer } {
+  const [scheme, ...parts] = hashed.split(':');
+  const [salt = Buffer.alloc(0), hash = Buffer.alloc(0)] = parts.map((part) =>
+    Buffer.from(part, 'base64url'),
+  );
+  if (scheme !== 'scrypt' || parts.length !== 2 || hash.length !== HASH_BYTES || salt.length !== SALT_BYTES) {
+    throw new PkiError(
+      'config_invalid',
+      'a static secret stands as scrypt:SALT:HASH; make it with `leafgate challenge hash`',
+    );
+  }
+  return { salt, hash };
 }
 
 /** Lets a few in at a time, and bounds the queue. */

@@ -1,0 +1,74 @@
+/** The validators that an endpoint names, as the RA takes them. */
+
+import { PkiError } from '../errors.ts';
+import { secretFromReference } from '../keys/index.ts';
+import type { OneTimeChallenges, Validator } from '../ra/index.ts';
+import { staticSecretValidator, webhookValidator } from '../ra/index.ts';
+import type { Clock, Log } from '../telemetry.ts';
+import type { ServerConfig } from './authorities.ts';
+import { readText, tlsIdentity } from './identity.ts';
+
+/** Name and version, as Intune sees us in `callerInfo`. */
+export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
+
+/** One entry of an endpoint's `validators`. */
+export type ValidatorChoice = ServerConfig['endpoints'][number]['validators'][number];
+
+/** What validators share. */
+export interface ValidatorSurroundings {
+  readonly oneTime: OneTimeChallenges;
+  /** Gets what ends the connections of those that hold some. */
+  readonly closers: (() => Promise<void>)[];
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+/**
+ * Opens one validator.
+ *
+ * @throws PkiError `config_invalid` if a secret or a file cannot be read, or the validator does not take it.
+ */
+export async function openValidator(
+  choice: ValidatorChoice,
+  { oneTime, closers, log, clock }: ValidatorSurroundings,
+): Promise<Validator> {
+  if (choice.oneTime !== undefined) return oneTime.validator();
+  if (choice.staticSecret !== undefined) {
+    const { hash, previousHash } = choice.staticSecret;
+    return staticSecretValidator([
+      secretFromReference(hash),
+      ...(previousHash === undefined ? [] : [secretFromReference(previousHash)]),
+    ]);
+  }
+  if (choice.webhook !== undefined) {
+    const { secret, extraCa, clientCertificate, timeout, budget, ...rest } = choice.webhook;
+    const validator = webhookValidator({
+      ...rest,
+      secret: secretFromReference(secret),
+      ...(extraCa === undefined ? {} : { extraCa: readText(extraCa) }),
+      ...(clientCertificate === undefined ? {} : { clientCertificate: tlsIdentity(clientCertificate) }),
+      timeoutMs: timeout,
+      budgetMs: budget,
+      log,
+      clock,
+    });
+    closers.push(() => validator.close());
+    return validator;
+  }
+  if (choice.intune !== undefined) {
+    const { intuneValidator } = await import('../ra/validators/intune.ts');
+    const { extraCa, secret, ...rest } = choice.intune;
+    const validator = intuneValidator({
+      ...rest,
+      secret: secretFromReference(secret),
+      ...(extraCa === undefined ? {} : { extraCa: readText(extraCa) }),
+      providerNameAndVersion: PROVIDER_NAME_AND_VERSION,
+      log,
+      clock,
+    });
+    closers.push(() => validator.close());
+    return validator;
+  }
+  // A kind that is not known here must never be taken for another one.
+  throw new PkiError('config_invalid', 'a validator of a kind that is not known');
+}
