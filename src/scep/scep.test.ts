@@ -38,13 +38,14 @@ import { type CertRepExpectation, parseCaCertificates, parseCertRep } from './cl
 import { buildAttributes, failInfos, messageTypes, nonceOf } from './message.ts';
 import {
   type AnswerSigner,
+  answerNonceBytes,
   buildFailure,
   buildSuccess,
   openPkcsReq,
   readPkiMessage,
-  standardCiphers,
   verifyPkiMessage,
 } from './server.ts';
+import { refusedByDefault, type WeakAlgorithm } from './weak-algorithms.ts';
 
 const nonce = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 const csr = await requestOf({ challengePassword: 'challenge' });
@@ -60,7 +61,7 @@ const answerSigner: AnswerSigner = {
 const impostor = await selfSigned(keys.other);
 /** A request that was read, and the answer to it. */
 const request = verifyPkiMessage(readPkiMessage(await messageOf({ csr, senderNonce: nonce })));
-const opened = await openPkcsReq(request, decrypt, standardCiphers);
+const opened = await openPkcsReq(request, decrypt, refusedByDefault);
 const success = await buildSuccess(request, opened, certificates.issuing.raw, answerSigner, randomBytes(16));
 
 /** Asserts that a promise or a function ends in a PkiError with this code. */
@@ -323,12 +324,12 @@ describe('verifyPkiMessage', () => {
 });
 
 describe('openPkcsReq', () => {
-  const open = async (fields: MessageFields, ciphers = standardCiphers) =>
-    openPkcsReq(verifyPkiMessage(readPkiMessage(await messageOf(fields))), decrypt, ciphers);
+  const open = async (fields: MessageFields, refused: ReadonlySet<WeakAlgorithm> = refusedByDefault) =>
+    openPkcsReq(verifyPkiMessage(readPkiMessage(await messageOf(fields))), decrypt, refused);
 
   test('refuses single DES, and takes it where it is asked for', async () => {
-    await refusedAs('algorithm_unsupported', () => open({ csr, cipher: 'des-cbc' }));
-    const opened = await open({ csr, cipher: 'des-cbc' }, [...standardCiphers, 'des-cbc']);
+    await refusedAs('algorithm_refused', () => open({ csr, cipher: 'des-cbc' }));
+    const opened = await open({ csr, cipher: 'des-cbc' }, new Set());
     assert.equal(opened.cipher, 'des-cbc');
   });
 
@@ -370,17 +371,16 @@ describe('openPkcsReq', () => {
 
   test('refuses a sender that no answer could be encrypted to, and does not even decrypt', async () => {
     const onCurve = await selfSigned(await newEcKey());
+    const withoutChallenge = await requestOf({});
     const short = await selfSigned(await newRsaKey(1024));
     const longTransport: KeyTransport = { name: 'rsaes-oaep', digest: 'sha512' };
-    for (const fields of [
-      { csr, signer: onCurve },
-      { csr, signer: short, keyTransport: longTransport },
-    ]) {
-      const message = verifyPkiMessage(readPkiMessage(await messageOf(fields)));
-      await refusedAs('algorithm_unsupported', () =>
-        openPkcsReq(message, () => assert.fail('was asked to decrypt'), standardCiphers),
-      );
-    }
+    const message = verifyPkiMessage(
+      readPkiMessage(await messageOf({ csr, signer: short, keyTransport: longTransport })),
+    );
+    await refusedAs('answer_unencryptable', () =>
+      openPkcsReq(message, () => assert.fail('was asked to decrypt'), refusedByDefault),
+    );
+    await refusedAs('answer_unencryptable', () => open({ csr: withoutChallenge, signer: onCurve }));
     assert.equal((await open({ csr, signer: short })).cipher, 'aes-128-cbc');
   });
 
@@ -390,7 +390,7 @@ describe('openPkcsReq', () => {
       openPkcsReq(
         message,
         () => Promise.reject(new PkiError('key_unavailable', 'the token is gone')),
-        standardCiphers,
+        refusedByDefault,
       ),
     );
   });
@@ -422,13 +422,85 @@ describe('openPkcsReq', () => {
           assert.equal(message.digest, digest);
           assert.deepEqual(Buffer.from(message.senderNonce ?? []), Buffer.from(senderNonce));
           assert.deepEqual(message.signer.raw, defaultSigner.certificate.raw);
-          const opened = await openPkcsReq(message, decrypt, standardCiphers);
+          const opened = await openPkcsReq(message, decrypt, refusedByDefault);
           assert.deepEqual(Buffer.from(opened.csr.raw), Buffer.from(csr));
           assert.deepEqual([opened.cipher, opened.keyTransport], [cipher, keyTransport]);
         },
       ),
       { numRuns: 60 },
     );
+  });
+
+  test('the answer to an elliptic-curve key is encrypted under the challenge, and opened by nothing else', async () => {
+    for (const newKey of [newEcKey, () => newEcKey('P-384')]) {
+      const signer = await selfSigned(await newKey());
+      const challengePassword = 'a challenge for one device';
+      const request = await requestOf({ key: signer.key, challengePassword });
+      for (const digest of ['sha256', 'sha384', 'sha512'] as const) {
+        for (const cipher of ciphers) {
+          for (const keyTransport of [transports[0], transports[2]] as const) {
+            const fields = { csr: request, signer, digest, cipher, senderNonce: nonce };
+            const message = verifyPkiMessage(
+              readPkiMessage(
+                await messageOf(keyTransport === undefined ? fields : { ...fields, keyTransport }),
+              ),
+            );
+            const answered = await openPkcsReq(message, decrypt, refusedByDefault);
+            const body = await buildSuccess(
+              message,
+              answered,
+              certificates.issuing.raw,
+              answerSigner,
+              randomBytes(16),
+            );
+            const enveloped = parseEnvelopedData(parseSignedData(body).content as Uint8Array);
+            assert.deepEqual([enveloped.recipients, enveloped.cipher.name], [[], cipher]);
+            const reading = (password?: string) =>
+              parseCertRep(body, {
+                ...expectation({ decrypt: signer.key.decrypt }),
+                ...(password === undefined ? {} : { password }),
+              });
+            const certRep = await reading(challengePassword);
+            assert.equal(certRep.pkiStatus, 'SUCCESS');
+            assert.deepEqual(certRep.certificates[0]?.raw, certificates.issuing.raw);
+            await refusedAs('scep_envelope', () => reading('another challenge'));
+            await refusedAs('scep_envelope', () => reading());
+          }
+        }
+      }
+    }
+  });
+
+  test('what an endpoint refuses is refused by name, and nothing else', async () => {
+    const overSha1 = await requestOf({ challengePassword: 'challenge', signatureAlgorithm: 'rsa-sha1' });
+    const oaep: KeyTransport = { name: 'rsaes-oaep', digest: 'sha1' };
+    const rows: readonly (readonly [
+      refused: WeakAlgorithm,
+      bad: MessageFields,
+      good: MessageFields,
+      named: RegExp,
+    ])[] = [
+      ['sha1', { csr, digest: 'sha1' }, { csr, keyTransport: oaep }, /SHA-1/],
+      ['sha1', { csr: overSha1 }, { csr }, /SHA-1/],
+      ['des3', { csr, cipher: 'des-ede3-cbc' }, { csr, cipher: 'aes-128-cbc' }, /triple DES/],
+      ['des', { csr, cipher: 'des-cbc' }, { csr, cipher: 'des-ede3-cbc' }, /single DES/],
+      ['pkcs1v15', { csr }, { csr, keyTransport: oaep }, /PKCS1/],
+    ];
+    for (const [algorithm, bad, good, named] of rows) {
+      const { message } = await refusedAs('algorithm_refused', () => open(bad, new Set([algorithm])));
+      assert.match(message, named);
+      assert.ok(await open(good, new Set([algorithm])));
+      assert.ok(await open(bad, new Set()));
+    }
+  });
+
+  test('an answer has as many octets of nonce as its request', async () => {
+    for (const length of [1, 8, 16, 32, 64]) {
+      const message = readPkiMessage(await messageOf({ csr, senderNonce: randomBytes(length) }));
+      assert.equal(answerNonceBytes(message), length);
+    }
+    const attributes = buildAttributes({ messageType: 'PKCSReq', transactionID: '1' });
+    assert.equal(answerNonceBytes(readPkiMessage(await messageOf({ csr, attributes }))), 16);
   });
 
   describe('the answer is written as the request was', () => {
@@ -440,7 +512,7 @@ describe('openPkcsReq', () => {
             const message = verifyPkiMessage(
               readPkiMessage(await messageOf({ csr, digest, cipher, keyTransport, senderNonce: nonce })),
             );
-            const opened = await openPkcsReq(message, decrypt, standardCiphers);
+            const opened = await openPkcsReq(message, decrypt, refusedByDefault);
             const fresh = randomBytes(16);
             const body = await buildSuccess(message, opened, certificates.issuing.raw, answerSigner, fresh);
             const answer = parseSignedData(body);
@@ -607,6 +679,15 @@ describe('CertRep', () => {
       await refusedAs(code, () => parseCertRep(bytes, expectation(changes)));
     });
   }
+
+  test('parseCertRep does without recipientNonce only where that is asked for, and never with a wrong one', async () => {
+    const lax = { recipientNonce: 'dangerOptional' } as const;
+    const body = await answerWith({ [oid.scepRecipientNonce]: undefined });
+    assert.equal((await parseCertRep(body, expectation(lax))).pkiStatus, 'FAILURE');
+    await refusedAs('scep_attributes', () =>
+      parseCertRep(success, expectation({ ...lax, senderNonce: randomBytes(16) })),
+    );
+  });
 
   test('parseCertRep reads PENDING', async () => {
     const body = await answerWith({ [oid.scepPkiStatus]: [printableString('3')] });

@@ -2,6 +2,7 @@
 import {
   buildCertsOnly,
   buildEnvelopedData,
+  buildPasswordEnvelopedData,
   buildSignedData,
   type Certificate,
   type CertificationRequest,
@@ -20,6 +21,7 @@ import {
   type Sign,
   type SignedData,
   type SignerInfo,
+  signatureAlgorithmOf,
   signerCertificateOf,
   verifyCertificationRequest,
   verifySigner,
@@ -35,6 +37,7 @@ import {
   parseIssuerAndSerialNumber,
   transactionIDOf,
 } from './message.ts';
+import { assertNotRefused, type RefusedAlgorithms, weakAlgorithmsIn } from './weak-algorithms.ts';
 
 /** A message that could be read as far as an answer needs it. Nothing in it is verified yet. */
 export interface ReceivedMessage {
@@ -106,6 +109,8 @@ export function verifyPkiMessage(received: ReceivedMessage): PkiMessage {
 export interface EnvelopeManner {
   readonly cipher: CipherName;
   readonly keyTransport: KeyTransport;
+  /** For a client whose key cannot be encrypted to (§3.1): the answer is encrypted under the challenge that came with it. */
+  readonly password?: string;
 }
 
 /** The certification request of a PKCSReq or RenewalReq, its signature verified. */
@@ -118,14 +123,6 @@ export interface OpenedInquiry extends EnvelopeManner {
   readonly about: IssuerAndSerialNumber;
 }
 
-/** Content ciphers that every endpoint takes (RFC 8894 §2.9: AES MUST, triple DES MAY, single DES MUST NOT). */
-export const standardCiphers: readonly CipherName[] = [
-  'aes-128-cbc',
-  'aes-192-cbc',
-  'aes-256-cbc',
-  'des-ede3-cbc',
-];
-
 /**
  * Opens the pkcsPKIEnvelope of a PKCSReq or RenewalReq (§3.2.2, §3.3.1) and checks the proof of possession.
  *
@@ -134,15 +131,15 @@ export const standardCiphers: readonly CipherName[] = [
  * learn what is in them from knowing whether they still read as a request. The signature belongs to it because nobody
  * can put together one that verifies; `csr_signature` has the same public text as `scep_envelope`.
  *
- * @throws PkiError `scep_envelope`, `csr_signature`; `algorithm_unsupported` for what stands in the clear, also if no
- *   answer can be encrypted to the sender; `key_unavailable`.
+ * @throws PkiError `scep_envelope`, `csr_signature`; `algorithm_unsupported` and `algorithm_refused` for what stands in
+ *   the clear; `answer_unencryptable`; `key_unavailable`.
  */
 export async function openPkcsReq(
   message: PkiMessage,
   decrypt: Decrypt,
-  acceptedCiphers: readonly CipherName[],
+  refused: RefusedAlgorithms,
 ): Promise<OpenedRequest> {
-  const { enveloped, ...manner } = readEnvelope(message, acceptedCiphers);
+  const { enveloped, ...manner } = readEnvelope(message, refused, 'may hold a secret');
   const content = await openEnvelopedData(enveloped, decrypt);
   let csr: CertificationRequest;
   try {
@@ -151,7 +148,16 @@ export async function openPkcsReq(
     throw new PkiError('scep_envelope', 'the envelope cannot be opened');
   }
   if (!provesPossession(csr)) throw new PkiError('csr_signature', 'proof of possession failed');
-  return { csr, ...manner };
+  // From here on the request is known to be the sender's own: what is wrong with it may be told.
+  if (digestOfSignature(csr) === 'sha1') assertNotRefused(['sha1'], refused);
+  if (parsePublicKeyInfo(message.signer.spki).type === 'rsa') return { csr, ...manner };
+  const { challengePassword: password = '' } = csr;
+  if (password === '')
+    throw new PkiError(
+      'answer_unencryptable',
+      'the key of the sender cannot be encrypted to, and the request has no challengePassword',
+    );
+  return { csr, ...manner, password };
 }
 
 /**
@@ -165,9 +171,9 @@ export async function openPkcsReq(
 export async function openInquiry(
   message: PkiMessage,
   decrypt: Decrypt,
-  acceptedCiphers: readonly CipherName[],
+  refused: RefusedAlgorithms,
 ): Promise<OpenedInquiry> {
-  const { enveloped, ...manner } = readEnvelope(message, acceptedCiphers);
+  const { enveloped, ...manner } = readEnvelope(message, refused, 'no secret');
   try {
     return { about: parseIssuerAndSerialNumber(await openEnvelopedData(enveloped, decrypt)), ...manner };
   } catch (cause) {
@@ -183,8 +189,8 @@ export async function openInquiry(
  *
  * @throws PkiError `scep_envelope` if there is none; `algorithm_unsupported` as `openPkcsReq`.
  */
-export function readCertPoll(message: PkiMessage, acceptedCiphers: readonly CipherName[]): EnvelopeManner {
-  const { cipher, keyTransport } = readEnvelope(message, acceptedCiphers);
+export function readCertPoll(message: PkiMessage, refused: RefusedAlgorithms): EnvelopeManner {
+  const { cipher, keyTransport } = readEnvelope(message, refused, 'no secret');
   return { cipher, keyTransport };
 }
 
@@ -193,14 +199,26 @@ const digestBytes: Readonly<Record<DigestName, number>> = { sha1: 20, sha256: 32
 /** RFC 8017 §7.2: what RSAES-PKCS1-v1_5 adds at least. */
 const PKCS1_PADDING_BYTES = 11;
 
-/** Before anything is issued: who signs with a key that is not RSA, or too short, could not be given his certificate. */
-function assertAnswerable({ signer }: PkiMessage, { cipher, keyTransport }: EnvelopeManner): void {
+/**
+ * Before anything is issued: who signs with an RSA key that is too short could not be given his certificate, nor who signs
+ * with another key unless the message may hold a secret to encrypt it under (§3.1).
+ */
+function assertAnswerable(
+  { signer }: PkiMessage,
+  { cipher, keyTransport }: EnvelopeManner,
+  secret: 'may hold a secret' | 'no secret',
+): void {
   const key = parsePublicKeyInfo(signer.spki);
+  if (key.type === 'ec' && secret === 'may hold a secret') return;
   // RFC 8017 §7.1: OAEP adds two digests and two octets.
   const paddingBytes =
     keyTransport.name === 'rsaes-oaep' ? 2 * digestBytes[keyTransport.digest] + 2 : PKCS1_PADDING_BYTES;
   if (key.type !== 'rsa' || key.modulus.length < ciphers[cipher].keyBytes + paddingBytes)
-    throw new PkiError('algorithm_unsupported', 'no answer can be encrypted to the key of the sender');
+    throw new PkiError('answer_unencryptable', 'no answer can be encrypted to the key of the sender');
+}
+
+function digestOfSignature(csr: CertificationRequest): DigestName {
+  return signatureAlgorithmOf(csr.signatureAlgorithm).digest;
 }
 
 function provesPossession(csr: CertificationRequest): boolean {
@@ -215,20 +233,16 @@ function provesPossession(csr: CertificationRequest): boolean {
 /** Reads what stands in the clear, before any key is used. */
 function readEnvelope(
   message: PkiMessage,
-  acceptedCiphers: readonly CipherName[],
+  refused: RefusedAlgorithms,
+  secret: 'may hold a secret' | 'no secret',
 ): EnvelopeManner & { readonly enveloped: EnvelopedData } {
   const enveloped = parseEnvelope(message);
-  if (!acceptedCiphers.includes(enveloped.cipher.name)) {
-    throw new PkiError(
-      'algorithm_unsupported',
-      `content cipher ${enveloped.cipher.name} is not accepted here`,
-    );
-  }
   const manner = {
     cipher: enveloped.cipher.name,
     keyTransport: enveloped.recipients[0]?.keyTransport ?? ({ name: 'rsaes-pkcs1-v1_5' } as const),
   };
-  assertAnswerable(message, manner);
+  assertNotRefused(weakAlgorithmsIn({ digest: message.digest, ...manner }), refused);
+  assertAnswerable(message, manner, secret);
   return { enveloped, ...manner };
 }
 
@@ -281,11 +295,14 @@ export async function buildCrlSuccess(
 async function buildSuccessWith(
   content: Uint8Array,
   message: PkiMessage,
-  { cipher, keyTransport }: EnvelopeManner,
+  { cipher, keyTransport, password }: EnvelopeManner,
   signer: AnswerSigner,
   senderNonce: Uint8Array,
 ): Promise<Uint8Array> {
-  const envelope = buildEnvelopedData({ content, recipient: message.signer, cipher, keyTransport });
+  const envelope =
+    password === undefined
+      ? buildEnvelopedData({ content, recipient: message.signer, cipher, keyTransport })
+      : await buildPasswordEnvelopedData({ content, password, cipher });
   return await buildCertRep(message, { pkiStatus: 'SUCCESS', senderNonce }, envelope, signer);
 }
 
@@ -338,6 +355,14 @@ async function buildCertRep(
     },
     signer.sign,
   );
+}
+
+/** §3.2.1.5 says 16 octets; a client that sends more or fewer gets as many (QUIRK clients with nonces of 8 to 32 octets). */
+const NONCE_BYTES = 16;
+
+/** How many octets the senderNonce of an answer has: as many as the client's. */
+export function answerNonceBytes(request: ReceivedMessage): number {
+  return recipientNonceFor(request)?.length ?? NONCE_BYTES;
 }
 
 /** §3.2.1.5: the client's senderNonce, given back. */
