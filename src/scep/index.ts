@@ -4,3 +4,4 @@ export * from './client.ts';
 export * from './message.ts';
 export * from './server.ts';
 export * from './transport.ts';
+export * from './weak-algorithms.ts';
