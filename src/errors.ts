@@ -440,6 +440,54 @@ const table = {
     cause: 'The template limits how many certificates a device may have before their renewal period.',
     mend: 'Revoke those that are not used any more, or raise `certificatesPerDeviceMax` of the template.',
   },
+  approval_denied: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the request was denied',
+    cause: 'A certificate manager has looked at the request and denied it.',
+    mend: 'The audit entry says who and why. If it was a mistake, let the device enrol anew.',
+  },
+  approval_expired: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'nobody has decided about the request in time',
+    cause: 'The request has waited for a certificate manager for longer than `server.approval.expiresAfter`.',
+    mend: 'Let the device enrol anew, and look at `leafgate ca pending` more often.',
+  },
+  approval_missing: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the template needs the approval of a certificate manager',
+    cause:
+      'The CA was asked to issue a certificate of a template with `approval: certificateManager`, and nobody has approved it.',
+    mend: 'Let the device try again; its request then waits in `leafgate ca pending`.',
+  },
+  request_unknown: {
+    kind: 'refused',
+    http: 404,
+    text: 'there is no such request',
+    cause: 'No request that waits, or waited, for a certificate manager has this number.',
+    mend: 'List them: `leafgate ca pending`.',
+  },
+  request_decided: {
+    kind: 'refused',
+    http: 409,
+    text: 'the request is decided already',
+    cause: 'A certificate manager has approved or denied the request before, or it has expired.',
+    mend: 'An approved one: revoke its certificate. A denied or expired one: let the device enrol anew.',
+  },
+  ra_signature: {
+    kind: 'refused',
+    http: 403,
+    failInfo: 'badRequest',
+    text: 'the request is not signed by a registration authority',
+    cause:
+      'The template asks for the RA’s signature (`raSignature: required`), and there is none, or it is not of a certificate that the configuration names, or that certificate is expired, revoked or without the purpose certificateRequestAgent.',
+    mend: 'Compare `server.ra.signing` with `server.ra.authorizedSigners`; issue a new RA certificate if it has ended.',
+  },
   validator_refused: {
     kind: 'refused',
     http: 403,
@@ -593,6 +641,15 @@ const table = {
     text: 'the request cannot be served here; try again',
     cause: 'The server is a standby (`server.standby`): it shows what is there and issues nothing.',
     mend: 'Send devices to the primary. If it is lost, make the replica the primary and start this server without `standby`.',
+  },
+  approval_queue_full: {
+    kind: 'unavailable',
+    http: 503,
+    failInfo: 'badRequest',
+    text: 'too many requests wait for a decision; try again later',
+    cause:
+      'As many requests of the endpoint wait for a certificate manager as `server.approval.waitingMax` allows.',
+    mend: 'Decide about those in `leafgate ca pending`; if they are not your devices’, give the endpoint a challenge.',
   },
   enrolment_busy: {
     kind: 'unavailable',

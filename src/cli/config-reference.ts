@@ -26,12 +26,16 @@ function keysOf(schema: z.core.$ZodType, prefix: string): ConfigKey[] {
     const isList = unwrapped(field) instanceof z.ZodArray;
     const row: ConfigKey = {
       key: isList ? `${key}[]` : key,
-      required: !(field instanceof z.ZodOptional || field instanceof z.ZodDefault),
-      fallback: field instanceof z.ZodDefault ? fallbackText(field.def.defaultValue) : undefined,
+      required: !(field instanceof z.ZodOptional || hasFallback(field)),
+      fallback: hasFallback(field) ? fallbackText(field.def.defaultValue) : undefined,
       text: textOf(field),
     };
     return [row, ...keysOf(field, isList ? `${key}[]` : key)];
   });
+}
+
+function hasFallback(field: z.core.$ZodType): field is z.ZodDefault | z.ZodPrefault {
+  return field instanceof z.ZodDefault || field instanceof z.ZodPrefault;
 }
 
 function fallbackText(value: unknown): string {

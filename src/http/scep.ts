@@ -1,47 +1,58 @@
 /** The SCEP door: HTTP requests at NDES's own URLs in, CertReps out. It translates; it decides nothing. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import {
-  buildCertsOnly,
-  type Certificate,
-  type CipherName,
-  type Decrypt,
-  randomOctets,
-} from '../codec/index.ts';
+import { type Certificate, type Decrypt, randomOctets } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
 import type { Refusal, RegistrationAuthority } from '../ra/index.ts';
 import {
   type AnswerSigner,
   buildCapabilities,
+  buildCrlSuccess,
   buildFailure,
+  buildPending,
   buildSuccess,
   contentTypes,
   decodeMessageParameter,
-  type MessageType,
-  openPkcsReq,
   operationOf,
   type PkiMessage,
   parseScepQuery,
   type ReceivedMessage,
+  type RefusedAlgorithms,
   readPkiMessage,
   verifyPkiMessage,
 } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
+import { type Dispatched, dispatch } from './dispatch.ts';
+import { Gate, type TurnedAway } from './gate.ts';
+import { Admission, type EndpointLimits, sourceKey } from './limits.ts';
 import { RETRY_AFTER_SECONDS } from './server.ts';
 
-/** One SCEP endpoint: where it is, and the RA identity that serves it. */
-export interface ScepEndpoint {
-  readonly name: string;
-  /** Paths without regard to case; everything below them is the same endpoint (clients append `/pkiclient.exe`). */
-  readonly paths: readonly string[];
+/** The RA's certificates and keys, as a client of GetCACert knows them. */
+export interface RaIdentity {
   /** Signs every answer. */
   readonly signer: AnswerSigner;
   /** What clients encrypt to. */
   readonly encryption: { readonly certificate: Certificate; readonly decrypt: Decrypt };
-  readonly acceptedCiphers: readonly CipherName[];
+  /** The answer to GetCACert. */
+  readonly caCertificates: { readonly contentType: string; readonly body: Uint8Array };
+}
+
+/** One SCEP endpoint: where it is, and how it serves. */
+export interface ScepEndpoint {
+  readonly name: string;
+  /** Paths without regard to case; everything below them is the same endpoint (clients append `/pkiclient.exe`). */
+  readonly paths: readonly string[];
+  /**
+   * The identity that a message was meant for, as long as it is valid: a client may have fetched GetCACert before the RA's
+   * certificates were renewed. The present one for any other message, and for none.
+   */
+  readonly ra: (received?: ReceivedMessage) => RaIdentity;
+  readonly refusedAlgorithms: RefusedAlgorithms;
   /** The keywords of GetCACaps. */
   readonly capabilities: readonly string[];
-  /** DER of issuing CA up to root, served with the RA certificates. */
-  readonly caChain: readonly Uint8Array[];
+  /** The answer to GetNextCACert while the issuing CA is being succeeded; absent if it is not. */
+  readonly nextCaCertificates?: Uint8Array;
+  /** None if absent. */
+  readonly limits?: EndpointLimits;
 }
 
 /** What the door needs. */
@@ -57,26 +68,14 @@ const NONCE_BYTES = 16;
 /** As other SCEP servers have it; a real PKIMessage has a few kilobytes. */
 const BODY_BYTES_MAX = 2 * 1024 * 1024;
 
-/**
- * Message types that have a defined answer and never issue: only PKCSReq enrols. What asks for something by its
- * identifier hears that there is no such thing; the rest is refused by name (RFC 8894 §3.3.3, §4.4: a CertPoll without
- * a pending request MUST be rejected).
- */
-const answersByType: Readonly<Record<Exclude<MessageType, 'PKCSReq'>, ErrorCode>> = {
-  CertRep: 'message_type_unsupported',
-  RenewalReq: 'message_type_unsupported',
-  UpdateReq: 'message_type_unsupported',
-  CertPoll: 'certificate_unknown',
-  GetCert: 'certificate_unknown',
-  GetCRL: 'certificate_unknown',
-};
-
 /** An answer on its way out. */
 interface Answer {
   readonly status: number;
   readonly contentType: string;
   readonly body: Uint8Array | string;
   readonly retryAfterSeconds?: number;
+  /** Why nothing was given. */
+  readonly refused?: ErrorCode;
 }
 
 /** Adds the routes of all endpoints. */
@@ -86,29 +85,37 @@ export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): voi
   app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: BODY_BYTES_MAX }, (_request, body, done) => {
     done(null, body);
   });
+  const admission = new Admission();
   for (const endpoint of options.endpoints) {
-    const handler = async (request: FastifyRequest, reply: FastifyReply) => {
-      const answer = await serve(endpoint, options, request);
-      if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', answer.retryAfterSeconds);
-      // Sent with its length and not in chunks: embedded clients speak HTTP/1.0.
-      return reply.code(answer.status).header('content-type', answer.contentType).send(answer.body);
+    const gate = new Gate(endpoint.name, endpoint.limits, admission, options.log);
+    const onRequest = async (request: FastifyRequest, reply: FastifyReply) => {
+      // A content type that is none would be answered 415 before the door is asked.
+      request.raw.headers['content-type'] = 'application/octet-stream';
+      // Before its body is read; of a GET it is not known yet what it asks for.
+      const turnedAway = request.method === 'POST' ? gate.check(sourceKey(request.ip)) : undefined;
+      if (turnedAway === undefined) return;
+      return send(reply, comeBack(turnedAway));
     };
+    const handler = async (request: FastifyRequest, reply: FastifyReply) =>
+      send(reply, await serve(endpoint, options, gate, request));
     for (const path of endpoint.paths) {
       for (const url of [path, `${path}/*`]) {
-        app.route({ method: ['GET', 'POST'], url, onRequest: forgetContentType, handler });
+        app.route({ method: ['GET', 'POST'], url, onRequest, handler });
       }
     }
   }
 }
 
-/** A content type that is none would be answered 415 before the door is asked. */
-async function forgetContentType(request: FastifyRequest): Promise<void> {
-  request.raw.headers['content-type'] = 'application/octet-stream';
+/** Sent with its length and not in chunks: embedded clients speak HTTP/1.0. */
+function send(reply: FastifyReply, { status, contentType, body, retryAfterSeconds }: Answer): FastifyReply {
+  if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
+  return reply.code(status).header('content-type', contentType).send(body);
 }
 
 async function serve(
   endpoint: ScepEndpoint,
   options: ScepDoorOptions,
+  gate: Gate,
   request: FastifyRequest,
 ): Promise<Answer> {
   const [, query = ''] = splitOnce(request.raw.url ?? '', '?');
@@ -127,31 +134,33 @@ async function serve(
         body: buildCapabilities(endpoint.capabilities),
       };
     case 'GetCACert':
-      return { status: 200, contentType: contentTypes.caAndRaCertificates, body: caCertificates(endpoint) };
-    case 'PKIOperation':
-      return await pkiOperation(endpoint, options, isPost ? request.body : scepQuery.message, request.ip);
+      return { status: 200, ...endpoint.ra().caCertificates };
+    case 'PKIOperation': {
+      const message = isPost ? request.body : scepQuery.message;
+      const source = sourceKey(request.ip);
+      const turnedAway = isPost ? undefined : gate.check(source);
+      const answer =
+        turnedAway ??
+        (await gate.pass(source, request.raw.socket, () =>
+          pkiOperation(endpoint, options, message, request.ip),
+        ));
+      return 'code' in answer ? comeBack(answer) : answer;
+    }
     case 'GetNextCACert':
-      return await nextCaCertificates();
+      return nextCaCertificates(endpoint);
     case undefined:
       return problem('scep_operation');
   }
 }
 
-/** QUIRK certmonger, jscep, Apple: want both RA certificates and the chain up to the root, found by their KeyUsage. */
-function caCertificates(endpoint: ScepEndpoint): Uint8Array {
-  return buildCertsOnly([
-    endpoint.signer.certificate.raw,
-    endpoint.encryption.certificate.raw,
-    ...endpoint.caChain,
-  ]);
+/** RFC 8894 §4.7. Signed beforehand: nobody may have the CA's key used as often as he likes. */
+function nextCaCertificates({ nextCaCertificates: body }: ScepEndpoint): Answer {
+  return body === undefined
+    ? problem('operation_unsupported')
+    : { status: 200, contentType: contentTypes.nextCaCertificates, body };
 }
 
-/** §4.7: there is no next CA certificate to show. */
-async function nextCaCertificates(): Promise<Answer> {
-  return problem('operation_unsupported');
-}
-
-/** The way of one PKIMessage: read, verify, open, enrol, answer. */
+/** The way of one PKIMessage: read, verify, dispatch, answer. */
 async function pkiOperation(
   endpoint: ScepEndpoint,
   options: ScepDoorOptions,
@@ -168,31 +177,13 @@ async function pkiOperation(
     return problem(errorCodeOf(cause));
   }
   let verified: PkiMessage | undefined;
+  const ra = endpoint.ra(received);
   const context = { endpoint: endpoint.name, transactionID: received.transactionID, source };
   try {
     verified = verifyPkiMessage(received);
-    if (verified.messageType !== 'PKCSReq') {
-      const code =
-        verified.messageType === undefined ? 'message_type_unsupported' : answersByType[verified.messageType];
-      const refused = await options.ra.refuse(
-        code,
-        `messageType ${verified.messageType ?? 'undefined'}`,
-        context,
-      );
-      return await failure(endpoint, verified, refused);
-    }
-    const opened = await openPkcsReq(verified, endpoint.encryption.decrypt, endpoint.acceptedCiphers);
-    const outcome = await options.ra.enrol({
-      ...context,
-      csr: opened.csr,
-      challengePassword: opened.csr.challengePassword ?? '',
-      receivedAt: options.clock.now(),
-    });
-    if (outcome.outcome === 'pending') return problem('enrolment_busy');
-    if (outcome.outcome !== 'issued') return await failure(endpoint, verified, outcome);
-    return pkiMessage(
-      await buildSuccess(verified, opened, outcome.certificate, endpoint.signer, randomOctets(NONCE_BYTES)),
-    );
+    const way = { ra: options.ra, clock: options.clock, decrypt: ra.encryption.decrypt };
+    const { refusedAlgorithms } = endpoint;
+    return await answerTo(verified, await dispatch(verified, context, { ...way, refusedAlgorithms }), ra);
   } catch (cause) {
     const code = errorCodeOf(cause);
     const refused = await options.ra.refuse(
@@ -200,21 +191,43 @@ async function pkiOperation(
       cause instanceof Error ? cause.message : String(cause),
       context,
     );
-    return await failure(endpoint, verified ?? received, refused);
+    return await failure(ra, verified ?? received, refused);
+  }
+}
+
+/** The CertRep of what became of a message (§3.3.2). */
+async function answerTo(message: PkiMessage, dispatched: Dispatched, ra: RaIdentity): Promise<Answer> {
+  const nonce = randomOctets(NONCE_BYTES);
+  const { outcome, manner } = dispatched;
+  if (manner === undefined) return await failure(ra, message, outcome);
+  switch (outcome.outcome) {
+    case 'issued':
+      return pkiMessage(await buildSuccess(message, manner, outcome.certificate, ra.signer, nonce));
+    case 'crl':
+      return pkiMessage(await buildCrlSuccess(message, manner, outcome.crl, ra.signer, nonce));
+    case 'pending':
+      return pkiMessage(await buildPending(message, ra.signer, nonce));
+    case 'refused':
+    case 'unavailable':
+      return await failure(ra, message, outcome);
   }
 }
 
 /** A no travels as a signed FAILURE; what is not available is HTTP 503, so that no client takes it for a verdict. */
-async function failure(endpoint: ScepEndpoint, received: ReceivedMessage, outcome: Refusal): Promise<Answer> {
+async function failure(ra: RaIdentity, received: ReceivedMessage, outcome: Refusal): Promise<Answer> {
   const row = errorTable[outcome.code];
   const failInfoText = outcome.reference === '' ? row.text : `${row.text} (${outcome.reference})`;
   if (outcome.outcome === 'unavailable' || !('failInfo' in row)) {
     return { ...text(row.http, failInfoText), retryAfterSeconds: RETRY_AFTER_SECONDS };
   }
   const { failInfo = 'badRequest' } = row;
-  return pkiMessage(
-    await buildFailure(received, { failInfo, failInfoText }, endpoint.signer, randomOctets(NONCE_BYTES)),
-  );
+  const nonce = randomOctets(NONCE_BYTES);
+  const body = await buildFailure(received, { failInfo, failInfoText }, ra.signer, nonce);
+  return { ...pkiMessage(body), refused: outcome.code };
+}
+
+function comeBack({ code, retryAfterSeconds }: TurnedAway): Answer {
+  return { ...problem(code), retryAfterSeconds };
 }
 
 function octetsOf(message: unknown): Uint8Array {

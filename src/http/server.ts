@@ -42,6 +42,8 @@ export interface HttpServerOptions {
   readonly host: string;
   /** 0 for any free port. */
   readonly port: number;
+  /** Addresses and networks whose X-Forwarded-For is believed, beside this machine's own; none if absent. */
+  readonly forwarders?: readonly string[];
   /** `alone` if absent. */
   readonly sharing?: PortSharing;
   readonly log: Log;
@@ -72,8 +74,8 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
   const app = fastify({
     http: { maxHeaderSize: HEADER_BYTES_MAX },
     requestTimeout: REQUEST_TIMEOUT_MS,
-    // The connector stands beside us or in our network; what it says of the sender is for the log alone.
-    trustProxy: ['loopback', 'linklocal', 'uniquelocal'],
+    // Limits count by it: from anybody else than a connector, X-Forwarded-For is a claim that nobody checked.
+    trustProxy: ['loopback', ...(options.forwarders ?? [])],
     keepAliveTimeout: KEEP_ALIVE_MS,
     routerOptions: {
       caseSensitive: false,

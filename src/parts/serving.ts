@@ -12,7 +12,7 @@ import {
   type PortSharing,
   type ScepEndpoint,
 } from '../http/index.ts';
-import { capabilitiesOf, standardCiphers } from '../scep/index.ts';
+import { capabilitiesOf, refusedByDefault, type WeakAlgorithm } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
 import { type Identity, openIdentity, readChain } from './identity.ts';
@@ -31,7 +31,7 @@ export async function serve(
   clock: Clock,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const { ca, ra, issuers } = authorities;
-  const ocsp = openOcsp(config, authorities, log, clock);
+  const ocsp = await openOcsp(config, authorities, log, clock);
   const signing = await openIdentity(config.ra.signing, 'sign');
   const encryption = await openIdentity(config.ra.encryption, 'decrypt');
   assertRa('signing', signing, 'digitalSignature', issuers, clock);
@@ -50,13 +50,18 @@ export async function serve(
         certificate: encryption.certificate,
         decrypt: (keyTransport, encryptedKey) => encryption.key.decrypt(keyTransport, encryptedKey),
       },
-      acceptedCiphers: endpoint.dangerAllowSingleDes ? [...standardCiphers, 'des-cbc'] : standardCiphers,
+      refusedAlgorithms: new Set<WeakAlgorithm>([
+        ...endpoint.algorithms.refuse,
+        ...(endpoint.dangerAllowSingleDes ? [] : refusedByDefault),
+      ]),
       capabilities: capabilitiesOf('enrols-anew'),
       caChain: issuer.chain,
+      limits: endpoint.limits,
     };
   });
   const server: HttpServer = await openHttpServer({
     ...config.listen,
+    forwarders: config.forwarders,
     sharing,
     log,
     doors: (app) => {

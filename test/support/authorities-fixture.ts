@@ -36,9 +36,17 @@ import {
   oid,
   parseCertificate,
   type Sign,
+  type SignatureAlgorithmName,
   subjectKeyIdentifierExtension,
 } from '../../src/codec/index.ts';
-import { addRepositoryDoor, addScepDoor, openHttpServer, type ScepEndpoint } from '../../src/http/index.ts';
+import {
+  addRepositoryDoor,
+  addScepDoor,
+  type EndpointLimits,
+  openHttpServer,
+  type RaIdentity,
+  type ScepEndpoint,
+} from '../../src/http/index.ts';
 import { type PrivateKey, privateKeyOf } from '../../src/keys/index.ts';
 import {
   type EnrolmentPolicy,
@@ -52,12 +60,15 @@ import {
 } from '../../src/ra/index.ts';
 import {
   buildAttributes,
+  buildCaCertificates,
   buildSelfSigned,
   type CertRep,
   capabilitiesOf,
+  clientProfiles,
   parseCertRep,
+  refusedByDefault,
+  selfSignatureOf,
 } from '../../src/scep/index.ts';
-import { standardCiphers } from '../../src/scep/server.ts';
 import { type CrlRecord, openPkiStore, type PkiStore } from '../../src/store/index.ts';
 import type { Clock } from '../../src/telemetry.ts';
 
@@ -250,6 +261,8 @@ export interface FixtureOptions {
   readonly issuer?: Issuer;
   readonly templates?: readonly CertificateTemplate[];
   readonly clock?: FixtureClock;
+  /** Of every endpoint; none if absent. */
+  readonly limits?: EndpointLimits;
 }
 
 /** Store, CA and RA without doors. */
@@ -302,8 +315,8 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
     store,
     policies: [
       policy('one-time', oneTime.validator()),
-      policy('static', staticSecretValidator(staticSecretHash)),
-      policy('legacy', staticSecretValidator(staticSecretHash)),
+      policy('static', staticSecretValidator([staticSecretHash])),
+      policy('legacy', staticSecretValidator([staticSecretHash])),
       policy('scripted', scripted),
       policy('both', oneTime.validator(), scripted),
     ],
@@ -337,6 +350,24 @@ export interface TestServer extends TestAuthorities {
   post(endpoint: EndpointName, message: Uint8Array): Promise<HttpAnswer>;
 }
 
+/** The RA of every endpoint of the fixture. */
+const raIdentity: RaIdentity = {
+  signer: {
+    certificate: certificates.raSigning,
+    chain: [certificates.raSigning.raw, certificates.issuing.raw],
+    sign: keys.raSigning.signs,
+  },
+  encryption: {
+    certificate: certificates.raEncryption,
+    decrypt: (keyTransport, encryptedKey) => keys.raEncryption.decrypt(keyTransport, encryptedKey),
+  },
+  caCertificates: buildCaCertificates(clientProfiles.standard, {
+    signing: certificates.raSigning.raw,
+    encryption: certificates.raEncryption.raw,
+    chain: issuer.chain,
+  }),
+};
+
 /** Opens the authorities and a listener on 127.0.0.1. */
 export async function openTestServer(options: FixtureOptions = {}): Promise<TestServer> {
   const authorities = await openTestAuthorities(options);
@@ -345,18 +376,10 @@ export async function openTestServer(options: FixtureOptions = {}): Promise<Test
     (name): ScepEndpoint => ({
       name,
       paths: endpointPaths[name],
-      signer: {
-        certificate: certificates.raSigning,
-        chain: [certificates.raSigning.raw, certificates.issuing.raw],
-        sign: keys.raSigning.signs,
-      },
-      encryption: {
-        certificate: certificates.raEncryption,
-        decrypt: (keyTransport, encryptedKey) => keys.raEncryption.decrypt(keyTransport, encryptedKey),
-      },
-      acceptedCiphers: name === 'legacy' ? [...standardCiphers, 'des-cbc'] : standardCiphers,
-      capabilities: capabilitiesOf('enrols-anew'),
-      caChain: issuer.chain,
+      ...(options.limits && { limits: options.limits }),
+      ra: () => raIdentity,
+      refusedAlgorithms: name === 'legacy' ? new Set() : refusedByDefault,
+      capabilities: capabilitiesOf(clientProfiles.standard),
     }),
   );
   const log = pino(
@@ -464,6 +487,7 @@ export interface RequestFields {
   readonly subject?: string;
   readonly challengePassword?: string;
   readonly extensions?: readonly Extension[];
+  readonly signatureAlgorithm?: SignatureAlgorithmName;
 }
 
 /** DER of a certification request, signed by its key. */
@@ -474,7 +498,7 @@ export async function requestOf(fields: RequestFields): Promise<Uint8Array> {
       subject: nameFromString(subject),
       spki: key.spki,
       extensions,
-      signatureAlgorithm: key.keyObject.asymmetricKeyType === 'rsa' ? 'rsa-sha256' : 'ecdsa-sha256',
+      signatureAlgorithm: fields.signatureAlgorithm ?? selfSignatureOf(key.spki),
       ...(challengePassword === undefined ? {} : { challengePassword }),
     },
     key.signs,
@@ -498,20 +522,7 @@ export async function selfSigned(
     notBefore: inDays(-1),
     notAfter: inDays(1),
   };
-  if (key.keyObject.asymmetricKeyType === 'rsa') {
-    return { key, certificate: await buildSelfSigned(fields, key.signs) };
-  }
-  const raw = await buildCertificate(
-    {
-      ...fields,
-      issuer: fields.subject,
-      serialNumber: '01',
-      signatureAlgorithm: 'ecdsa-sha256',
-      extensions: [],
-    },
-    key.signs,
-  );
-  return { key, certificate: parseCertificate(raw) };
+  return { key, certificate: await buildSelfSigned(fields, key.signs) };
 }
 
 /** The signer of messages that do not name another. */
