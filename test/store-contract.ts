@@ -24,6 +24,7 @@ import {
   type RevocationReason,
   type StoreLead,
 } from '../src/store/index.ts';
+import { adminContract } from './store-contract-admin.ts';
 import type { ChildTask, Spoils } from './store-contract-child.ts';
 import { heldContract } from './store-contract-held.ts';
 import { entriesOf, revocationContract } from './store-contract-revocation.ts';
@@ -505,6 +506,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     revocationContract(it);
     upkeepContract(name, it);
     heldContract(it);
+    adminContract(it);
 
     describe('the lead', () => {
       it('is one server’s at a time, and another’s once it is given back', async (store, { elsewhere }) => {

@@ -358,10 +358,18 @@ export interface AcceptedEnrolment {
   readonly requestHash: string;
   readonly device: string;
   readonly acceptedAt: Date;
+  /** The certificate that is to be revoked so long after the new one was reserved; see `replacementsDue`. */
+  readonly replaces?: Replaced & { readonly revokeAfterMs: number };
+}
+
+/** A certificate that another one has taken the place of. */
+export interface Replaced {
+  readonly issuer: string;
+  readonly serialNumber: SerialNumber;
 }
 
 /** A stored enrolment. */
-export interface EnrolmentRecord extends AcceptedEnrolment {
+export interface EnrolmentRecord extends Omit<AcceptedEnrolment, 'replaces'> {
   /**
    * When every validator that wants it had taken successNotification, or had been told that the request was denied; absent
    * until then.
@@ -379,8 +387,6 @@ export interface HeldRequest extends AcceptedEnrolment {
   readonly subjectAltName: string;
   /** SHA-256 of the SubjectPublicKeyInfo that the device signed its message with, lower-case hexadecimal. */
   readonly signerKeyHash: string;
-  /** SHA-256 of all that would be certified, lower-case hexadecimal: what is decided about. */
-  readonly contentHash: string;
   /** The request itself and what the validators said, sealed by the RA: it holds a challenge. */
   readonly sealed: Uint8Array;
   /** From then on it can be decided no more. */
@@ -475,6 +481,16 @@ export interface RaStore extends HeldRequestStore {
    */
   recordNotified(enrolment: Pick<AcceptedEnrolment, 'endpoint' | 'replayKey'>, at: Date): Promise<void>;
   /**
+   * Certificates whose successor is issued and neither revoked nor on hold, and whose time is up: they are to be revoked and
+   * then forgotten here. What a claim replaces survives what the claim survives.
+   */
+  replacementsDue(moment: {
+    readonly at: Date;
+    readonly limit: number;
+  }): Promise<(Replaced & { readonly requestID: string })[]>;
+  /** Forgets what the enrolment replaces: it is revoked. */
+  forgetReplaced(requestID: string): Promise<void>;
+  /**
    * Records a one-time challenge.
    *
    * @throws PkiError `internal` if its hash is there already: challenges must be random.
@@ -482,6 +498,33 @@ export interface RaStore extends HeldRequestStore {
   createChallenge(challenge: ChallengeRecord): Promise<void>;
   /** A challenge by its hash, whether expired or not. */
   challenge(challengeHash: string): Promise<ChallengeRecord | undefined>;
+}
+
+/** What opens the admin API to a person or a program; only the hash of its secret is stored. */
+export interface AdminToken {
+  /** Who signs in by it, as audit entries name the actor; unique. */
+  readonly name: string;
+  /** SHA-256 of the secret, lower-case hexadecimal. */
+  readonly secretHash: string;
+  /** Names of roles; the admin API says what each may do. */
+  readonly roles: readonly string[];
+  /** The endpoints that it may make challenges for; all if absent. */
+  readonly endpoints?: readonly string[];
+  readonly createdAt: Date;
+  /** From then on it opens nothing. */
+  readonly expiresAt: Date;
+}
+
+/** Who may sign in to the admin API. Who can write here can make himself an administrator. */
+export interface AdminTokenStore extends AuditStore {
+  /** Records a token and the audit entry in one transaction. `taken`: the name is; nothing was written. */
+  createAdminToken(token: AdminToken, audit: AuditEntry): Promise<'created' | 'taken'>;
+  /** A token by its name, whether expired or not. */
+  adminToken(name: string): Promise<AdminToken | undefined>;
+  /** All of them, by name. */
+  adminTokens(): Promise<AdminToken[]>;
+  /** Removes a token and records the audit entry in one transaction. `unknown`: nothing was written. */
+  deleteAdminToken(name: string, audit: AuditEntry): Promise<'deleted' | 'unknown'>;
 }
 
 /** What may go from a store. */
@@ -546,7 +589,13 @@ export interface StoreLeadership {
 }
 
 /** Everything that a server remembers, in one place. */
-export interface PkiStore extends CaStore, RaStore, AuditChain, StoreUpkeep, StoreLeadership {
+export interface PkiStore
+  extends CaStore,
+    RaStore,
+    AdminTokenStore,
+    AuditChain,
+    StoreUpkeep,
+    StoreLeadership {
   /** Finishes what is being written and lets the store go. A second call does nothing. */
   close(): Promise<void>;
 }

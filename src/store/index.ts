@@ -3,6 +3,8 @@ export { type AuditVerification, appendCheckpoint, assertWhole, verifyAuditLog }
 export { type BackupManifest, backupStore, CRL_NUMBER_STEP, restoreStore, verifyBackup } from './backup.ts';
 export type {
   AcceptedEnrolment,
+  AdminToken,
+  AdminTokenStore,
   AuditChain,
   AuditCheckpoint,
   AuditEntry,

@@ -150,6 +150,14 @@ export const pkiMigrations: readonly Migration[] = [
         device        TEXT NOT NULL,
         createdAt     INTEGER NOT NULL
       ) STRICT, WITHOUT ROWID;
+
+      -- What a renewal is to revoke; gone when it has. Nearly empty.
+      CREATE TABLE replacement (
+        requestID     TEXT PRIMARY KEY,
+        issuer        TEXT NOT NULL,
+        serialNumber  TEXT NOT NULL,
+        revokeAfterMs INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
     `,
   },
   {
@@ -167,7 +175,6 @@ export const pkiMigrations: readonly Migration[] = [
         template       TEXT NOT NULL,
         subject        TEXT NOT NULL,
         subjectAltName TEXT NOT NULL,
-        contentHash    TEXT NOT NULL,
         sealed         BLOB NOT NULL,
         expiresAt      INTEGER NOT NULL,
         status         TEXT NOT NULL CHECK (status IN ('pending', 'approved', 'denied')),
@@ -178,6 +185,19 @@ export const pkiMigrations: readonly Migration[] = [
       CREATE UNIQUE INDEX held_request_requestID ON held_request (requestID);
       CREATE INDEX held_request_transactionID ON held_request (endpoint, transactionID, signerKeyHash);
       CREATE INDEX held_request_pending ON held_request (endpoint, expiresAt) WHERE status = 'pending';
+    `,
+  },
+  {
+    name: 'admin tokens',
+    sql: `
+      CREATE TABLE admin_token (
+        name       TEXT PRIMARY KEY,
+        secretHash TEXT NOT NULL,
+        roles      TEXT NOT NULL, -- JSON
+        endpoints  TEXT,          -- JSON
+        createdAt  INTEGER NOT NULL,
+        expiresAt  INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
     `,
   },
 ];

@@ -5,6 +5,7 @@ import { PkiError } from '../errors.ts';
 import { auditContent, chainStart, contentHash, entryHash } from './audit-chain.ts';
 import type {
   AcceptedEnrolment,
+  AdminToken,
   AuditCheckpoint,
   AuditEntry,
   CertificateCriteria,
@@ -24,6 +25,7 @@ import type {
   PkiStore,
   PruneCounts,
   RetentionRule,
+  Replaced,
   RevocationReason,
   SerialNumber,
   StoredAuditEntry,
@@ -33,7 +35,9 @@ import { SqliteHeldRequests } from './held-requests.ts';
 import { lockDataFolder } from './lock.ts';
 import { pkiMigrations } from './migrations.ts';
 import {
+  type AdminTokenRow,
   type AuditRow,
+  adminTokenRecord,
   afterPrefix,
   auditEntry,
   type CertificateRow,
@@ -313,6 +317,7 @@ class SqlitePkiStore implements PkiStore {
         claim.endpoint,
         claim.replayKey,
       );
+      if (claim.replaces !== undefined) this.#deleteReplacement(claim.requestID);
     }
     return outcome;
   }
@@ -688,7 +693,39 @@ class SqlitePkiStore implements PkiStore {
       enrolment.device,
       enrolment.acceptedAt.getTime(),
     );
+    if (inserted > 0 && enrolment.replaces !== undefined) {
+      const { issuer, serialNumber, revokeAfterMs } = enrolment.replaces;
+      this.#file.run(
+        'INSERT INTO replacement (requestID, issuer, serialNumber, revokeAfterMs) VALUES (?, ?, ?, ?)',
+        enrolment.requestID,
+        issuer,
+        serialNumber,
+        revokeAfterMs,
+      );
+    }
     return inserted > 0;
+  }
+
+  async replacementsDue({
+    at,
+    limit,
+  }: Parameters<PkiStore['replacementsDue']>[0]): Promise<(Replaced & { readonly requestID: string })[]> {
+    return this.#file.all<Replaced & { readonly requestID: string }>(
+      `SELECT requestID, issuer, serialNumber FROM replacement AS old WHERE EXISTS (
+         SELECT 1 FROM certificate WHERE certificate.requestID = old.requestID AND isAbandoned = 0
+           AND status = 'issued' AND reservedAt <= ? - revokeAfterMs
+       ) LIMIT ?`,
+      at.getTime(),
+      limit,
+    );
+  }
+
+  async forgetReplaced(requestID: string): Promise<void> {
+    await this.#file.commit(() => this.#deleteReplacement(requestID));
+  }
+
+  #deleteReplacement(requestID: string): void {
+    this.#file.run('DELETE FROM replacement WHERE requestID = ?', requestID);
   }
 
   async recordNotified(
@@ -748,6 +785,43 @@ class SqlitePkiStore implements PkiStore {
     return row && challengeRecord(row);
   }
 
+  // --- admin tokens -----------------------------------------------------------------------------------------------
+
+  async createAdminToken(token: AdminToken, audit: AuditEntry): Promise<'created' | 'taken'> {
+    return await this.#file.commit(() => {
+      const created = this.#file.run(
+        `INSERT INTO admin_token (name, secretHash, roles, endpoints, createdAt, expiresAt)
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+        token.name,
+        token.secretHash,
+        JSON.stringify(token.roles),
+        token.endpoints === undefined ? null : JSON.stringify(token.endpoints),
+        token.createdAt.getTime(),
+        token.expiresAt.getTime(),
+      );
+      if (created === 0) return 'taken';
+      this.#insertAudit(audit);
+      return 'created';
+    });
+  }
+
+  async adminToken(name: string): Promise<AdminToken | undefined> {
+    const row = this.#file.first<AdminTokenRow>(`${ADMIN_TOKEN} WHERE name = ?`, name);
+    return row && adminTokenRecord(row);
+  }
+
+  async adminTokens(): Promise<AdminToken[]> {
+    return this.#file.all<AdminTokenRow>(`${ADMIN_TOKEN} ORDER BY name`).map(adminTokenRecord);
+  }
+
+  async deleteAdminToken(name: string, audit: AuditEntry): Promise<'deleted' | 'unknown'> {
+    return await this.#file.commit(() => {
+      if (this.#file.run('DELETE FROM admin_token WHERE name = ?', name) === 0) return 'unknown';
+      this.#insertAudit(audit);
+      return 'deleted';
+    });
+  }
+
   // --- upkeep -----------------------------------------------------------------------------------------------------
 
   async prunable(rule: RetentionRule): Promise<PruneCounts> {
@@ -769,6 +843,11 @@ class SqlitePkiStore implements PkiStore {
     const certificates = await this.#inBatches(() => {
       const ids = `SELECT id FROM certificate ${PRUNABLE_CERTIFICATE} ORDER BY id LIMIT ${PRUNE_ROWS}`;
       this.#file.run(`DELETE FROM certificate_body WHERE certificateID IN (${ids})`, expiredBefore);
+      this.#file.run(
+        `DELETE FROM replacement WHERE (issuer, serialNumber) IN
+           (SELECT issuer, serialNumber FROM certificate WHERE id IN (${ids}))`,
+        expiredBefore,
+      );
       // An approval without its certificate would be good for another one.
       this.#file.run(
         `DELETE FROM held_request WHERE requestID IN (SELECT requestID FROM certificate WHERE id IN (${ids}))`,
@@ -867,6 +946,7 @@ const PRUNABLE_ENROLMENT = `WHERE acceptedAt < ? AND NOT EXISTS (
 const PRUNABLE_HELD_REQUEST = `WHERE coalesce(decidedAt, expiresAt) < ? AND NOT EXISTS (
   SELECT 1 FROM certificate WHERE certificate.requestID = held_request.requestID AND isAbandoned = 0)`;
 
+const ADMIN_TOKEN = 'SELECT name, secretHash, roles, endpoints, createdAt, expiresAt FROM admin_token';
 const PRUNABLE_CHALLENGE = 'WHERE expiresAt < ?';
 
 /** How each status is found; the rare ones by an index or a small table. */

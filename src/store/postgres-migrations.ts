@@ -151,6 +151,13 @@ export const postgresMigrations: readonly Migration[] = [
         device          TEXT NOT NULL,
         "createdAt"     BIGINT NOT NULL
       )
+
+      CREATE TABLE replacement (
+        "requestID"     TEXT COLLATE "C" PRIMARY KEY,
+        issuer          TEXT NOT NULL,
+        "serialNumber"  TEXT NOT NULL,
+        "revokeAfterMs" BIGINT NOT NULL
+      )
     `,
   },
   {
@@ -167,7 +174,6 @@ export const postgresMigrations: readonly Migration[] = [
         template         TEXT NOT NULL,
         subject          TEXT NOT NULL,
         "subjectAltName" TEXT NOT NULL,
-        "contentHash"    TEXT NOT NULL,
         sealed           BYTEA NOT NULL,
         "expiresAt"      BIGINT NOT NULL,
         status           TEXT NOT NULL CHECK (status IN ('pending', 'approved', 'denied')),
@@ -181,6 +187,19 @@ export const postgresMigrations: readonly Migration[] = [
       CREATE INDEX "held_request_transactionID" ON held_request (endpoint, "transactionID", "signerKeyHash")
 
       CREATE INDEX held_request_pending ON held_request (endpoint, "expiresAt") WHERE status = 'pending'
+    `,
+  },
+  {
+    name: 'admin tokens',
+    sql: `
+      CREATE TABLE admin_token (
+        name         TEXT COLLATE "C" PRIMARY KEY,
+        "secretHash" TEXT NOT NULL,
+        roles        TEXT NOT NULL,
+        endpoints    TEXT,
+        "createdAt"  BIGINT NOT NULL,
+        "expiresAt"  BIGINT NOT NULL
+      )
     `,
   },
 ];

@@ -3,6 +3,7 @@ import { PkiError } from '../errors.ts';
 import { auditContent, chainStart, contentHash } from './audit-chain.ts';
 import type {
   AcceptedEnrolment,
+  AdminToken,
   AuditCheckpoint,
   AuditEntry,
   CertificateCriteria,
@@ -35,7 +36,9 @@ import {
   type PostgresValue,
 } from './postgres-pool.ts';
 import {
+  type AdminTokenRow,
   type AuditRow,
+  adminTokenRecord,
   afterPrefix,
   auditEntry,
   type CertificateRow,
@@ -543,6 +546,43 @@ class PostgresPkiStore implements PkiStore {
     return row && challengeRecord(row);
   }
 
+  // --- admin tokens -----------------------------------------------------------------------------------------------
+
+  async createAdminToken(token: AdminToken, audit: AuditEntry): Promise<'created' | 'taken'> {
+    return await this.#pool.transact(async (session) => {
+      const created = await session.run(
+        `INSERT INTO admin_token (name, "secretHash", roles, endpoints, "createdAt", "expiresAt")
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+        token.name,
+        token.secretHash,
+        JSON.stringify(token.roles),
+        token.endpoints === undefined ? null : JSON.stringify(token.endpoints),
+        token.createdAt.getTime(),
+        token.expiresAt.getTime(),
+      );
+      if (created === 0) return 'taken';
+      await appendAudit(session, audit);
+      return 'created';
+    });
+  }
+
+  async adminToken(name: string): Promise<AdminToken | undefined> {
+    const row = await this.#pool.first<AdminTokenRow>(`${ADMIN_TOKEN} WHERE name = $1`, name);
+    return row && adminTokenRecord(row);
+  }
+
+  async adminTokens(): Promise<AdminToken[]> {
+    return (await this.#pool.all<AdminTokenRow>(`${ADMIN_TOKEN} ORDER BY name`)).map(adminTokenRecord);
+  }
+
+  async deleteAdminToken(name: string, audit: AuditEntry): Promise<'deleted' | 'unknown'> {
+    return await this.#pool.transact(async (session) => {
+      if ((await session.run('DELETE FROM admin_token WHERE name = $1', name)) === 0) return 'unknown';
+      await appendAudit(session, audit);
+      return 'deleted';
+    });
+  }
+
   // --- upkeep -----------------------------------------------------------------------------------------------------
 
   async prunable(rule: RetentionRule): Promise<PruneCounts> {
@@ -565,7 +605,10 @@ class PostgresPkiStore implements PkiStore {
       `WITH pruned AS (
          DELETE FROM certificate WHERE id IN
            (SELECT id FROM certificate ${PRUNABLE_CERTIFICATE} ORDER BY id LIMIT ${PRUNE_ROWS})
-         RETURNING id, "requestID"
+         RETURNING id, "requestID", issuer, "serialNumber"
+       ), replacements AS (
+         DELETE FROM replacement USING pruned
+         WHERE replacement.issuer = pruned.issuer AND replacement."serialNumber" = pruned."serialNumber"
        ), approvals AS (
          -- An approval without its certificate would be good for another one.
          DELETE FROM held_request USING pruned WHERE held_request."requestID" = pruned."requestID"
@@ -660,6 +703,7 @@ const PRUNABLE_ENROLMENT = `WHERE "acceptedAt" < $1 AND NOT EXISTS (
 const PRUNABLE_HELD_REQUEST = `WHERE coalesce("decidedAt", "expiresAt") < $1 AND NOT EXISTS (
   SELECT 1 FROM certificate WHERE certificate."requestID" = held_request."requestID" AND "isAbandoned" = 0)`;
 
+const ADMIN_TOKEN = 'SELECT name, "secretHash", roles, endpoints, "createdAt", "expiresAt" FROM admin_token';
 const PRUNABLE_CHALLENGE = 'WHERE "expiresAt" < $1';
 
 /** The claim first, then the certificate; whatever stands in its way leaves no claim behind. */
@@ -680,6 +724,8 @@ async function reserve(
       claim.endpoint,
       claim.replayKey,
     );
+    if (claim.replaces !== undefined)
+      await session.run('DELETE FROM replacement WHERE "requestID" = $1', claim.requestID);
   }
   return outcome;
 }
@@ -699,6 +745,16 @@ async function insertEnrolment(session: PostgresSession, claim: AcceptedEnrolmen
     claim.device,
     claim.acceptedAt.getTime(),
   );
+  if (claimed > 0 && claim.replaces !== undefined) {
+    const { issuer, serialNumber, revokeAfterMs } = claim.replaces;
+    await session.run(
+      `INSERT INTO replacement ("requestID", issuer, "serialNumber", "revokeAfterMs") VALUES ($1, $2, $3, $4)`,
+      claim.requestID,
+      issuer,
+      serialNumber,
+      revokeAfterMs,
+    );
+  }
   return claimed > 0;
 }
 

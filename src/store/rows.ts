@@ -1,5 +1,6 @@
 /** Rows of the PKI store as both databases hold them, and the values that the contract makes of them. */
 import type {
+  AdminToken,
   AuditCheckpoint,
   CertificateRecord,
   CertificateStatus,
@@ -60,6 +61,16 @@ export interface ChallengeRow extends Omit<ChallengeRecord, 'expiresAt' | 'creat
   readonly expiresAt: number;
   readonly createdAt: number;
   readonly pinned: string;
+}
+
+/** A token of the admin API; the lists are JSON. */
+export interface AdminTokenRow {
+  readonly name: string;
+  readonly secretHash: string;
+  readonly roles: string;
+  readonly endpoints: string | null;
+  readonly createdAt: number;
+  readonly expiresAt: number;
 }
 
 /** An audit entry; `detail` is JSON. */
@@ -133,6 +144,17 @@ export function heldRecord({ decidedAt, decidedBy, comment, ...row }: HeldRow): 
     ...(decidedAt !== null && { decidedAt: new Date(decidedAt) }),
     ...(decidedBy !== null && { decidedBy }),
     ...(comment !== null && { comment }),
+  };
+}
+
+/** The token of a row. */
+export function adminTokenRecord({ endpoints, ...row }: AdminTokenRow): AdminToken {
+  return {
+    ...row,
+    roles: JSON.parse(row.roles) as AdminToken['roles'],
+    ...(endpoints !== null && { endpoints: JSON.parse(endpoints) as readonly string[] }),
+    createdAt: new Date(row.createdAt),
+    expiresAt: new Date(row.expiresAt),
   };
 }
 
