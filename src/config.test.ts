@@ -707,7 +707,12 @@ describe('configReference', () => {
           ocspUrls: ['http://pki.test/ocsp'],
         },
       ],
-      ocsp: { passphrase: 'env:O', neverIssued: 'revoked', responseLifetime: '1h' },
+      ocsp: {
+        passphrase: 'env:O',
+        signers: [{ issuer: 'issuing', ...identity }],
+        neverIssued: 'revoked',
+        responseLifetime: '1h',
+      },
       published: [{ name: 'root', certificate: 'r.pem', crl: 'r.crl' }],
       publish: {
         targets: [
@@ -876,6 +881,10 @@ describe('configReference', () => {
     server: {
       ...whole.server,
       issuers: whole.server.issuers.map((issuer) => ({ ...issuer, key: place })),
+      ocsp: {
+        ...whole.server.ocsp,
+        signers: whole.server.ocsp.signers.map((signer) => ({ ...signer, key: place })),
+      },
       ra: {
         ...whole.server.ra,
         signing: { ...identity, key: place },

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { readdir, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
 import { pino } from 'pino';
@@ -56,7 +56,7 @@ async function open(): Promise<Bench> {
         issuer: 'issuing',
         issuerCertificate: certificates.issuing,
         folder,
-        passphrase,
+        keys: { passphrase },
         enrol: (csr) =>
           authorities.ra.enrolService({
             issuer: 'issuing',
@@ -218,6 +218,56 @@ describe('OcspSigners', () => {
     assert.equal(await signers({ issuerCertificate: renewed }).current(), undefined);
   });
 
+  test('has a key that stays: certificates for it come and go, and no key is made', async () => {
+    const { signers, clock, files } = await open();
+    // What was made before the key had a place of its own is not looked at.
+    await signers().renewIfDue();
+    const before = await files();
+    const own = signers({ keys: { key: keys.other } });
+    assert.equal(await own.current(), undefined);
+    assert.equal(await own.renewIfDue(), 'renewed');
+    const first = await own.current();
+    assert.deepEqual(first?.certificate.spki, keys.other.spki);
+    assert.equal(first?.key, keys.other);
+    const made = (await files()).filter((name) => !before.includes(name));
+    assert.match(made.join(), /^issuing\.[0-9a-f]{16}\.placed\.crt\.pem$/);
+    assert.equal(await own.renewIfDue(), 'kept');
+    clock.offsetMs = pastHalf(first?.certificate as Certificate);
+    assert.equal(await own.renewIfDue(), 'renewed');
+    const second = await own.current();
+    assert.notEqual(second?.certificate.serialNumber, first?.certificate.serialNumber);
+    assert.deepEqual(second?.certificate.spki, keys.other.spki);
+    // Another process finds it; with another key it is passed over.
+    assert.equal(await serialOf(signers({ keys: { key: keys.other } })), second?.certificate.serialNumber);
+    assert.equal(await signers({ keys: { key: keys.device } }).current(), undefined);
+  });
+
+  test('has a certificate that an operator renews: it is read, and never made', async () => {
+    const { signers, clock, folder, files, authorities } = await open();
+    const maker = signers({ keys: { key: keys.other } });
+    await maker.renewIfDue();
+    const [name = ''] = await files();
+    const certificateFile = join(authorities.folder, 'operator.crt.pem');
+    const own = signers({ keys: { key: keys.other, certificateFile } });
+    await assert.rejects(own.current(), { code: 'key_locked' });
+    await rename(join(folder, name), certificateFile);
+    clock.offsetMs = 3_000;
+    const first = (await own.current())?.certificate as Certificate;
+    assert.deepEqual(first.spki, keys.other.spki);
+    clock.offsetMs = pastHalf(first);
+    assert.equal(await own.renewIfDue(), 'kept');
+    assert.deepEqual(await files(), []);
+    await assert.rejects(signers({ keys: { key: keys.device, certificateFile } }).current(), {
+      code: 'key_capability',
+      message: /belongs to another key/,
+    });
+    await maker.renewIfDue();
+    const [next = ''] = await files();
+    await rename(join(folder, next), certificateFile);
+    clock.offsetMs += 61_000;
+    assert.ok(((await own.current())?.certificate.notAfter ?? new Date(0)) > first.notAfter);
+  });
+
   const unfit: readonly (readonly [what: string, template: string])[] = [
     ['another purpose', 'client-authentication'],
     ['another purpose of a service', 'ra-signing'],
@@ -237,7 +287,7 @@ describe('OcspSigners', () => {
   test('a wrong passphrase, a missing key and a damaged certificate are told', async () => {
     const { signers, files, folder } = await open();
     await signers().renewIfDue();
-    await assert.rejects(signers({ passphrase: 'another' }).current(), { code: 'key_locked' });
+    await assert.rejects(signers({ keys: { passphrase: 'another' } }).current(), { code: 'key_locked' });
     const [certificateFile = '', keyFile = ''] = await files();
     await unlink(join(folder, keyFile));
     await assert.rejects(signers().current(), { code: 'key_locked' });

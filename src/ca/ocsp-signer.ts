@@ -34,14 +34,23 @@ export interface OcspSigner {
   readonly signatureAlgorithm: SignatureAlgorithmName;
 }
 
+/** Where the keys of signers come from. */
+export type OcspKeys =
+  /** The signers make them, one for each certificate, encrypted with the passphrase. */
+  | { readonly passphrase: string }
+  /** One key that is there, in a token or a vault: each certificate is for it. */
+  | { readonly key: PrivateKey }
+  /** The same, with a certificate that an operator renews. */
+  | { readonly key: PrivateKey; readonly certificateFile: string };
+
 /** What the signers of one CA are kept with. */
 export interface OcspSignersOptions {
   /** Name of the CA in the configuration. */
   readonly issuer: string;
   readonly issuerCertificate: Certificate;
-  /** Keys (encrypted) and certificates; for this host alone. Made if it is missing. */
+  /** Certificates, and the keys that the signers made; for this host alone. Made if it is missing. */
   readonly folder: string;
-  readonly passphrase: string;
+  readonly keys: OcspKeys;
   /** Has a certificate issued for OCSP signing, in the way of all other services. */
   readonly enrol: (csr: CertificationRequest) => Promise<Certificate>;
   readonly store: Pick<CaStore, 'certificateBySerial'>;
@@ -53,6 +62,8 @@ export interface OcspSignersOptions {
 const RELOAD_MS = 60_000;
 /** While there is no signer, every request would read the folder. */
 const RETRY_MS = 2_000;
+/** How often an operator is reminded of a certificate that he has to renew. */
+const REMINDER_MS = 24 * 60 * 60 * 1000;
 /** After a renewal that failed. */
 const RENEWAL_PAUSE_MS = 60_000;
 const COMMON_NAME_CHARACTERS_MAX = 64;
@@ -66,6 +77,8 @@ const NAME_SUFFIX = ' OCSP';
  */
 export class OcspSigners {
   readonly #options: OcspSignersOptions;
+  /** What certificates end in, here. Those for a key that is there have another ending: the key may change its place. */
+  readonly #certificateEnding: string;
   /** By file name without ending; a key is opened once. */
   readonly #known = new Map<string, OcspSigner>();
   #current: OcspSigner | undefined;
@@ -74,12 +87,14 @@ export class OcspSigners {
 
   constructor(options: OcspSignersOptions) {
     this.#options = options;
+    this.#certificateEnding = 'key' in options.keys ? PLACED_CERTIFICATE_ENDING : CERTIFICATE_ENDING;
   }
 
   /**
    * The signer with the longest life, or `undefined` if none is valid now.
    *
-   * @throws PkiError `key_locked` if a key cannot be opened, `store_unavailable`.
+   * @throws PkiError `key_locked` if a key cannot be opened, `key_capability` if an operator's certificate cannot be used,
+   *   `store_unavailable`.
    */
   async current(): Promise<OcspSigner | undefined> {
     const now = this.#options.clock.now();
@@ -92,8 +107,9 @@ export class OcspSigners {
   }
 
   /**
-   * Makes a new key and has its certificate issued if there is no signer, or the one there is has lived half of its life;
-   * then removes what has ended. For the one process that looks after the data folder; cheap if nothing is due.
+   * Makes a new key, unless it has one that stays, and has its certificate issued if there is no signer, or the one there
+   * is has lived half of its life; then removes what has ended. For the one process that looks after the data folder;
+   * cheap if nothing is due. A certificate that an operator renews is only reminded of.
    *
    * @throws PkiError what key, CA or store throw; the signer that there is goes on signing, and the next call after a
    *   pause tries again.
@@ -103,6 +119,14 @@ export class OcspSigners {
     const now = clock.now();
     const current = await this.current();
     if (current !== undefined && !this.#isDue(current.certificate, now)) return 'kept';
+    if ('certificateFile' in this.#options.keys) {
+      if (Math.abs(now.getTime() - this.#triedAtMs) < REMINDER_MS) return 'kept';
+      this.#triedAtMs = now.getTime();
+      const { certificateFile } = this.#options.keys;
+      const notAfter = current?.certificate.notAfter;
+      log.warn({ issuer, certificateFile, notAfter }, 'the certificate for OCSP signing must be renewed');
+      return 'kept';
+    }
     if (Math.abs(now.getTime() - this.#triedAtMs) < RENEWAL_PAUSE_MS) return 'kept';
     this.#triedAtMs = now.getTime();
     const certificate = await this.#renew();
@@ -120,16 +144,19 @@ export class OcspSigners {
   }
 
   async #renew(): Promise<Certificate> {
-    const { folder, passphrase, issuer, issuerCertificate, enrol } = this.#options;
+    const { folder, keys, issuer, issuerCertificate, enrol } = this.#options;
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await this.#removeUnfinished();
     // Step 1: the key. A crash from here on leaves a key without certificate, which the next renewal removes.
     const path = join(folder, `${issuer}.${randomBytes(8).toString('hex')}`);
-    const key = await generateKeyFile({
-      path: `${path}${KEY_ENDING}`,
-      passphrase,
-      algorithm: keyAlgorithmFor(issuerCertificate.spki),
-    });
+    const key =
+      'key' in keys
+        ? keys.key
+        : await generateKeyFile({
+            path: `${path}${KEY_ENDING}`,
+            passphrase: keys.passphrase,
+            algorithm: keyAlgorithmFor(issuerCertificate.spki),
+          });
     // Step 2: the certificate.
     const csr = await buildCertificationRequest(
       {
@@ -143,7 +170,7 @@ export class OcspSigners {
     const certificate = await enrol(parseCertificationRequest(csr));
     this.#assertFit(certificate, key);
     // Step 3: its file, whole or not at all: from now on every reader of the folder finds the pair.
-    await writeWhole(`${path}${CERTIFICATE_ENDING}`, buildPem('CERTIFICATE', certificate.raw));
+    await writeWhole(`${path}${this.#certificateEnding}`, buildPem('CERTIFICATE', certificate.raw));
     return certificate;
   }
 
@@ -175,8 +202,12 @@ export class OcspSigners {
   async #read(now: Date): Promise<void> {
     this.#readAtMs = now.getTime();
     let best: OcspSigner | undefined;
-    for (const name of await this.#names(CERTIFICATE_ENDING)) {
-      const signer = await this.#open(name);
+    const { keys } = this.#options;
+    const signers =
+      'certificateFile' in keys
+        ? [await this.#openCertified(keys)]
+        : await Promise.all((await this.#names(this.#certificateEnding)).map((name) => this.#open(name)));
+    for (const signer of signers) {
       if (signer === undefined || !isValidAt(signer.certificate, now)) continue;
       if (best !== undefined && best.certificate.notAfter >= signer.certificate.notAfter) continue;
       if (!(await this.#isRevoked(signer.certificate))) best = signer;
@@ -190,15 +221,30 @@ export class OcspSigners {
     return record?.revokedAt !== undefined;
   }
 
+  /** Read anew each time: the operator puts the next one in its place. */
+  async #openCertified({
+    key,
+    certificateFile,
+  }: Extract<OcspKeys, { readonly certificateFile: string }>): Promise<OcspSigner> {
+    const pem = await readIfThere(certificateFile);
+    if (pem === undefined) throw new PkiError('key_locked', `${certificateFile} is not there`);
+    const certificate = parseCertificate(parsePem(pem, 'CERTIFICATE')[0]);
+    this.#assertFit(certificate, key);
+    return { certificate, key, signatureAlgorithm: signatureAlgorithmFor(key) };
+  }
+
   async #open(name: string): Promise<OcspSigner | undefined> {
     const known = this.#known.get(name);
     if (known !== undefined) return known;
-    const { folder, passphrase, issuer, log } = this.#options;
-    const pem = await readIfThere(join(folder, `${name}${CERTIFICATE_ENDING}`));
+    const { folder, keys, issuer, log } = this.#options;
+    const pem = await readIfThere(join(folder, `${name}${this.#certificateEnding}`));
     if (pem === undefined) return undefined;
     const certificate = parseCertificate(parsePem(pem, 'CERTIFICATE')[0]);
     if (certificate.notAfter <= this.#options.clock.now()) return undefined;
-    const key = await openKeyFile({ path: join(folder, `${name}${KEY_ENDING}`), passphrase });
+    const key =
+      'key' in keys
+        ? keys.key
+        : await openKeyFile({ path: join(folder, `${name}${KEY_ENDING}`), passphrase: keys.passphrase });
     const fault = this.#faultOf(certificate, key);
     if (fault !== undefined) {
       // After the renewal of a CA with a new key this is as it should be: the next renewal makes one that fits.
@@ -236,8 +282,8 @@ export class OcspSigners {
   }
 
   async #removeEnded(now: Date): Promise<void> {
-    for (const name of await this.#names(CERTIFICATE_ENDING)) {
-      const pem = await readIfThere(join(this.#options.folder, `${name}${CERTIFICATE_ENDING}`));
+    for (const name of await this.#names(this.#certificateEnding)) {
+      const pem = await readIfThere(join(this.#options.folder, `${name}${this.#certificateEnding}`));
       if (pem !== undefined && parseCertificate(parsePem(pem, 'CERTIFICATE')[0]).notAfter < now)
         await this.#remove(name);
     }
@@ -247,7 +293,7 @@ export class OcspSigners {
     this.#known.delete(name);
     const path = join(this.#options.folder, name);
     // The certificate first: a certificate without key would be an error to every reader.
-    for (const ending of [CERTIFICATE_ENDING, KEY_ENDING]) {
+    for (const ending of [this.#certificateEnding, KEY_ENDING]) {
       await unlink(`${path}${ending}`).catch((cause: NodeJS.ErrnoException) => {
         if (cause.code !== 'ENOENT') throw cause;
       });
@@ -257,6 +303,7 @@ export class OcspSigners {
 
 const KEY_ENDING = '.key.pem';
 const CERTIFICATE_ENDING = '.crt.pem';
+const PLACED_CERTIFICATE_ENDING = '.placed.crt.pem';
 
 function isValidAt({ notBefore, notAfter }: Certificate, at: Date): boolean {
   return notBefore <= at && at <= notAfter;

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, describe, test } from 'node:test';
 import { pino } from 'pino';
 import {
   certificates,
   FixtureClock,
   type FixtureOptions,
   issuer,
+  keys,
   openTestAuthorities,
   requestOf,
   type TestAuthorities,
@@ -17,11 +19,13 @@ import { builtInTemplates } from '../ca/index.ts';
 import {
   buildCertID,
   buildOcspRequest,
+  buildPem,
   parseCertificationRequest,
   parseOcspResponse,
   verifyOcspResponse,
 } from '../codec/index.ts';
 import { parseConfig } from '../config.ts';
+import { generateKeyFile, type KeyAlgorithm } from '../keys/index.ts';
 import { type Ocsp, openOcsp } from './ocsp.ts';
 
 const log = pino({ level: 'silent' });
@@ -71,7 +75,7 @@ async function open(
   assert.ok(config !== undefined);
   return {
     authorities,
-    ocsp: openOcsp(config, { ...authorities, issuers: [issuer] }, log, authorities.clock),
+    ocsp: await openOcsp(config, { ...authorities, issuers: [issuer] }, log, authorities.clock),
   };
 }
 
@@ -114,6 +118,65 @@ describe('openOcsp', () => {
   test('wants a passphrase that can be read', async () => {
     await assert.rejects(open({ passphrase: 'file:absent.passphrase' }), { code: 'key_locked' });
   });
+  describe('with a key that the configuration names', () => {
+    const own = async (folder: string, name: string, algorithm: KeyAlgorithm = 'p-256') => {
+      await generateKeyFile({ path: join(folder, `${name}.key.pem`), passphrase: 'a passphrase', algorithm });
+      return { file: `${name}.key.pem`, passphrase: 'file:ocsp.passphrase' };
+    };
+    let folder: string;
+    beforeEach(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'leafgate-ocsp-'));
+    });
+    afterEach(() => rm(folder, { recursive: true, force: true }));
+
+    test('has its certificate issued, needs no passphrase, and answers', async () => {
+      const key = await own(folder, 'responder');
+      const { authorities, ocsp } = await open({ signers: [{ issuer: 'issuing', key }] }, { folder });
+      assert.deepEqual(await told(authorities, ocsp), ['tryLater']);
+      await ocsp?.renewSigners();
+      authorities.clock.offsetMs += 3_000;
+      assert.deepEqual(await told(authorities, ocsp), ['good', 'unknown']);
+      assert.deepEqual(
+        (await readdir(join(folder, 'data', 'ocsp'))).map((name) => name.replace(/[0-9a-f]{16}/, '#')),
+        ['issuing.#.placed.crt.pem'],
+      );
+    });
+
+    test('refuses the CA’s own key, and one that its template does not take', async () => {
+      const pem = keys.issuing.keyObject.export({
+        type: 'pkcs8',
+        format: 'pem',
+        cipher: 'aes-256-cbc',
+        passphrase: 'a passphrase',
+      });
+      await writeFile(join(folder, 'ca.key.pem'), pem, { mode: 0o600 });
+      const ca = { file: 'ca.key.pem', passphrase: 'file:ocsp.passphrase' };
+      await assert.rejects(open({ signers: [{ issuer: 'issuing', key: ca }] }, { folder }), {
+        code: 'key_capability',
+        message: /give its responder a key of its own/,
+      });
+      await opened?.close();
+      const templates = builtInTemplates.map((template) =>
+        template.name === 'ocsp-signing' ? { ...template, keyAlgorithms: ['rsa' as const] } : template,
+      );
+      const key = await own(folder, 'p-256');
+      await assert.rejects(open({ signers: [{ issuer: 'issuing', key }] }, { folder, templates }), {
+        code: 'key_capability',
+        message: /use RSA 2048, P-256 or P-384/,
+      });
+    });
+
+    test('refuses a certificate of an operator that is not for it, when it starts', async () => {
+      const key = await own(folder, 'responder');
+      await writeFile(join(folder, 'foreign.pem'), buildPem('CERTIFICATE', certificates.raSigning.raw));
+      const signer = { issuer: 'issuing', key, certificate: 'foreign.pem' };
+      await assert.rejects(open({ signers: [signer] }, { folder }), {
+        code: 'key_capability',
+        message: /belongs to another key/,
+      });
+    });
+  });
+
   test('survives a store that is out of reach, and tries again', async () => {
     const failures = new StoreFailures();
     const { authorities, ocsp } = await open(

@@ -1,8 +1,16 @@
 /** OCSP in a configuration: a responder for all issuing CAs, and the signers that each of them needs. */
 import { join } from 'node:path';
-import { OcspResponder, OcspSigners } from '../ca/index.ts';
+import {
+  type CertificateAuthority,
+  type Issuer,
+  judgeKey,
+  type OcspKeys,
+  OcspResponder,
+  OcspSigners,
+} from '../ca/index.ts';
+import { sameOctets } from '../codec/index.ts';
 import { errorTable, PkiError } from '../errors.ts';
-import { secretFromReference } from '../keys/index.ts';
+import { describePlace, openKey, secretFromReference } from '../keys/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
 
@@ -26,30 +34,37 @@ export interface Ocsp {
 /**
  * Opens OCSP; `undefined` if the configuration has none.
  *
- * @throws PkiError `key_locked` if the passphrase cannot be read.
+ * @throws PkiError `key_locked` if the passphrase or a certificate cannot be read, `key_capability` if a key or its
+ *   certificate cannot be a responder's, `key_unavailable` if a key's token or vault does not answer.
  */
-export function openOcsp(
+export async function openOcsp(
   config: ServerConfig,
-  { ra, issuers, store }: Authorities,
+  { ca, ra, issuers, store }: Pick<Authorities, 'ca' | 'ra' | 'issuers' | 'store'>,
   log: Log,
   clock: Clock,
-): Ocsp | undefined {
-  if (config.ocsp === undefined) return undefined;
-  const { neverIssued, responseLifetime, passphrase } = config.ocsp;
-  const served = issuers.map(({ name, certificate }) => ({
-    name,
-    certificate,
-    signers: new OcspSigners({
-      issuer: name,
-      issuerCertificate: certificate,
-      folder: join(config.dataFolder, 'ocsp'),
-      passphrase: secretFromReference(passphrase),
-      enrol: (csr) => ra.enrolService({ issuer: name, template: TEMPLATE, csr, operator: OPERATOR }),
-      store,
-      clock,
-      log,
+): Promise<Ocsp | undefined> {
+  const { ocsp } = config;
+  if (ocsp === undefined) return undefined;
+  const { neverIssued, responseLifetime } = ocsp;
+  const served = await Promise.all(
+    issuers.map(async (issuer) => {
+      const { name, certificate } = issuer;
+      const keys = await keysFor(issuer, ocsp, ca);
+      const signers = new OcspSigners({
+        issuer: name,
+        issuerCertificate: certificate,
+        folder: join(config.dataFolder, 'ocsp'),
+        keys,
+        enrol: (csr) => ra.enrolService({ issuer: name, template: TEMPLATE, csr, operator: OPERATOR }),
+        store,
+        clock,
+        log,
+      });
+      // An operator's certificate that does not fit is said now and not to a relying party.
+      if ('certificateFile' in keys) await signers.current();
+      return { name, certificate, signers };
     }),
-  }));
+  );
   const responder = new OcspResponder({
     issuers: served.map(({ name, certificate, signers }) => ({
       name,
@@ -75,4 +90,35 @@ export function openOcsp(
       }
     },
   };
+}
+
+/** The key that the configuration names for an issuer's responder, or the way to make some. */
+async function keysFor(
+  issuer: Issuer,
+  { passphrase, signers }: NonNullable<ServerConfig['ocsp']>,
+  ca: Pick<CertificateAuthority, 'template'>,
+): Promise<OcspKeys> {
+  const choice = signers.find((signer) => signer.issuer === issuer.name);
+  if (choice === undefined) {
+    if (passphrase === undefined)
+      throw new PkiError('config_invalid', 'server.ocsp: neither a passphrase nor a key for every issuer');
+    return { passphrase: secretFromReference(passphrase) };
+  }
+  const key = await openKey(choice.key, 'sign');
+  const place = describePlace(choice.key);
+  if (sameOctets(key.spki, issuer.certificate.spki)) {
+    throw new PkiError(
+      'key_capability',
+      `${place} is the key of the CA “${issuer.name}” itself: give its responder a key of its own`,
+    );
+  }
+  if (choice.certificate !== undefined) return { key, certificateFile: choice.certificate };
+  const judged = judgeKey(key.spki, ca.template(TEMPLATE));
+  if (judged.verdict === 'refuse') {
+    throw new PkiError(
+      'key_capability',
+      `${place} cannot have a certificate of the template “${TEMPLATE}”: ${judged.detail}; use RSA 2048, P-256 or P-384`,
+    );
+  }
+  return { key };
 }

@@ -46,7 +46,7 @@ export async function startServer(
       if (abandoned > 0)
         log.warn({ abandoned }, 'certificates that a stopped server was signing are given up');
       for (const issuer of config.issuers) await ca.publishCrls(issuer.name);
-      const ocsp = openOcsp(config, authorities, log, clock);
+      const ocsp = await openOcsp(config, authorities, log, clock);
       await ocsp?.renewSigners();
       publishing = await startPublishing(config, authorities, log, clock);
       const { issuers } = authorities;
@@ -123,7 +123,8 @@ async function serveOnThreads(
  */
 function threadsOf(config: ServerConfig, clock: Clock): number {
   if (config.workers > 1 || process.platform !== 'linux') return 1;
-  const keys = [...config.issuers, config.ra.signing, config.ra.encryption].map(({ key }) => key);
+  const { issuers, ra, ocsp } = config;
+  const keys = [...issuers, ra.signing, ra.encryption, ...(ocsp?.signers ?? [])].map(({ key }) => key);
   if (keys.some((key) => 'pkcs11' in key)) return 1;
   // A clock of the caller's own cannot be taken along into a thread.
   return clock === systemClock ? (config.threads ?? availableParallelism()) : 1;
