@@ -27,6 +27,7 @@ import {
 import { adminContract } from './store-contract-admin.ts';
 import type { ChildTask, Spoils } from './store-contract-child.ts';
 import { heldContract } from './store-contract-held.ts';
+import { replacedContract } from './store-contract-replaced.ts';
 import { entriesOf, revocationContract } from './store-contract-revocation.ts';
 import { upkeepContract } from './store-contract-upkeep.ts';
 import {
@@ -506,6 +507,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     revocationContract(it);
     upkeepContract(name, it);
     heldContract(it);
+    replacedContract(it);
     adminContract(it);
 
     describe('the lead', () => {

@@ -31,6 +31,7 @@ export type {
   PkiStore,
   PruneCounts,
   RaStore,
+  Replaced,
   RetentionRule,
   RevocationReason,
   SerialNumber,

@@ -21,6 +21,7 @@ import type {
   IssuanceLimit,
   PkiStore,
   PruneCounts,
+  Replaced,
   RetentionRule,
   RevocationReason,
   SerialNumber,
@@ -503,6 +504,24 @@ class PostgresPkiStore implements PkiStore {
       enrolment.replayKey,
     );
     if (changed === 0) throw new PkiError('internal', 'there is no such enrolment');
+  }
+
+  async replacementsDue({
+    at,
+    limit,
+  }: Parameters<PkiStore['replacementsDue']>[0]): Promise<(Replaced & { readonly requestID: string })[]> {
+    return await this.#pool.all<Replaced & { readonly requestID: string }>(
+      `SELECT "requestID", issuer, "serialNumber" FROM replacement AS old WHERE EXISTS (
+         SELECT 1 FROM certificate WHERE certificate."requestID" = old."requestID" AND "isAbandoned" = 0
+           AND status = 'issued' AND "reservedAt" <= $1::bigint - "revokeAfterMs"
+       ) LIMIT $2`,
+      at.getTime(),
+      limit,
+    );
+  }
+
+  async forgetReplaced(requestID: string): Promise<void> {
+    await this.#pool.run('DELETE FROM replacement WHERE "requestID" = $1', requestID);
   }
 
   holdRequest(hold: Parameters<PkiStore['holdRequest']>[0]): Promise<'held' | 'claimed' | 'full'> {
