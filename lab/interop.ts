@@ -152,7 +152,7 @@ async function run(folder: string): Promise<0 | 1> {
       }
     }
     await checks.check(`${LEGACY_CLIENT} is refused where single DES is not allowed`, async () =>
-      demandRefused(await enrol(LEGACY_CLIENT, '/scep/static', tenant.staticSecret), 'algorithm_unsupported'),
+      demandRefused(await enrol(LEGACY_CLIENT, '/scep/static', tenant.staticSecret), 'algorithm_refused'),
     );
 
     checks.section('third-party eyes');

@@ -422,7 +422,7 @@ describe('answers of the protocol', () => {
       'scep_envelope',
       async () => ({ envelope: await goodRequest() }),
     ],
-    ['single DES', 'badAlg', 'algorithm_unsupported', () => ({ cipher: 'des-cbc' })],
+    ['single DES', 'badAlg', 'algorithm_refused', () => ({ cipher: 'des-cbc' })],
     [
       'an envelope for the CA’s key',
       'badMessageCheck',
@@ -511,7 +511,8 @@ describe('answers of the protocol', () => {
   test('a signer whose key cannot be encrypted to is refused before anything is issued', async () => {
     const before = (await recordsIn(server)).length;
     const signer = await selfSigned(await newEcKey());
-    const certRep = await outcome('static', { signer, transactionID: 'curve' });
+    const csr = await requestOf({});
+    const certRep = await enrolAt(server, 'static', { csr, signer, transactionID: 'curve' });
     assert.equal(certRep.pkiStatus === 'FAILURE' && certRep.failInfo, 'badAlg');
     assert.equal((await recordsIn(server)).length, before);
   });

@@ -5,6 +5,7 @@ import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts'
 import type { Refusal, RegistrationAuthority } from '../ra/index.ts';
 import {
   type AnswerSigner,
+  answerNonceBytes,
   buildCapabilities,
   buildCrlSuccess,
   buildFailure,
@@ -19,12 +20,14 @@ import {
   type RefusedAlgorithms,
   readPkiMessage,
   verifyPkiMessage,
+  weakAlgorithmsIn,
 } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { type Dispatched, dispatch } from './dispatch.ts';
 import { Gate, type TurnedAway } from './gate.ts';
 import { Admission, type EndpointLimits, sourceKey } from './limits.ts';
 import { RETRY_AFTER_SECONDS } from './server.ts';
+import { WeakUse } from './weak-use.ts';
 
 /** The RA's certificates and keys, as a client of GetCACert knows them. */
 export interface RaIdentity {
@@ -63,10 +66,13 @@ export interface ScepDoorOptions {
   readonly log: Log;
 }
 
-/** §3.2.1.5. */
-const NONCE_BYTES = 16;
 /** As other SCEP servers have it; a real PKIMessage has a few kilobytes. */
 const BODY_BYTES_MAX = 2 * 1024 * 1024;
+
+/** The options, and what the door itself keeps. */
+interface Door extends ScepDoorOptions {
+  readonly weakUse: WeakUse;
+}
 
 /** An answer on its way out. */
 interface Answer {
@@ -86,6 +92,7 @@ export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): voi
     done(null, body);
   });
   const admission = new Admission();
+  const door: Door = { ...options, weakUse: new WeakUse(options.log, options.clock) };
   for (const endpoint of options.endpoints) {
     const gate = new Gate(endpoint.name, endpoint.limits, admission, options.log);
     const onRequest = async (request: FastifyRequest, reply: FastifyReply) => {
@@ -97,7 +104,7 @@ export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): voi
       return send(reply, comeBack(turnedAway));
     };
     const handler = async (request: FastifyRequest, reply: FastifyReply) =>
-      send(reply, await serve(endpoint, options, gate, request));
+      send(reply, await serve(endpoint, door, gate, request));
     for (const path of endpoint.paths) {
       for (const url of [path, `${path}/*`]) {
         app.route({ method: ['GET', 'POST'], url, onRequest, handler });
@@ -114,7 +121,7 @@ function send(reply: FastifyReply, { status, contentType, body, retryAfterSecond
 
 async function serve(
   endpoint: ScepEndpoint,
-  options: ScepDoorOptions,
+  options: Door,
   gate: Gate,
   request: FastifyRequest,
 ): Promise<Answer> {
@@ -163,7 +170,7 @@ function nextCaCertificates({ nextCaCertificates: body }: ScepEndpoint): Answer 
 /** The way of one PKIMessage: read, verify, dispatch, answer. */
 async function pkiOperation(
   endpoint: ScepEndpoint,
-  options: ScepDoorOptions,
+  options: Door,
   message: unknown,
   source: string,
 ): Promise<Answer> {
@@ -183,7 +190,13 @@ async function pkiOperation(
     verified = verifyPkiMessage(received);
     const way = { ra: options.ra, clock: options.clock, decrypt: ra.encryption.decrypt };
     const { refusedAlgorithms } = endpoint;
-    return await answerTo(verified, await dispatch(verified, context, { ...way, refusedAlgorithms }), ra);
+    const dispatched = await dispatch(verified, context, { ...way, refusedAlgorithms });
+    if (dispatched.manner !== undefined)
+      options.weakUse.note(
+        endpoint.name,
+        weakAlgorithmsIn({ digest: verified.digest, ...dispatched.manner }),
+      );
+    return await answerTo(verified, dispatched, ra);
   } catch (cause) {
     const code = errorCodeOf(cause);
     const refused = await options.ra.refuse(
@@ -197,7 +210,7 @@ async function pkiOperation(
 
 /** The CertRep of what became of a message (§3.3.2). */
 async function answerTo(message: PkiMessage, dispatched: Dispatched, ra: RaIdentity): Promise<Answer> {
-  const nonce = randomOctets(NONCE_BYTES);
+  const nonce = randomOctets(answerNonceBytes(message));
   const { outcome, manner } = dispatched;
   if (manner === undefined) return await failure(ra, message, outcome);
   switch (outcome.outcome) {
@@ -221,7 +234,7 @@ async function failure(ra: RaIdentity, received: ReceivedMessage, outcome: Refus
     return { ...text(row.http, failInfoText), retryAfterSeconds: RETRY_AFTER_SECONDS };
   }
   const { failInfo = 'badRequest' } = row;
-  const nonce = randomOctets(NONCE_BYTES);
+  const nonce = randomOctets(answerNonceBytes(received));
   const body = await buildFailure(received, { failInfo, failInfoText }, ra.signer, nonce);
   return { ...pkiMessage(body), refused: outcome.code };
 }

@@ -35,6 +35,7 @@ import {
   type PkiMessage,
   parseScepQuery,
   readPkiMessage,
+  refusedByDefault,
   serverCapabilities,
   verifyPkiMessage,
 } from '../../src/scep/index.ts';
@@ -222,11 +223,7 @@ export async function openTestScepServer(tls?: {
     );
     if (answer.answer === 'http') return sendHttp(response, answer);
     const verified = verifyPkiMessage(readPkiMessage(message));
-    const opened = await openPkcsReq(verified, ra.key.decrypt, [
-      'aes-128-cbc',
-      'aes-256-cbc',
-      'des-ede3-cbc',
-    ]);
+    const opened = await openPkcsReq(verified, ra.key.decrypt, refusedByDefault);
     transactions.push({
       transactionID: verified.transactionID,
       spki: opened.csr.spki,
