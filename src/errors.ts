@@ -600,6 +600,13 @@ const table = {
     cause: 'A bearer token, an enrolment token or a client secret is missing, wrong or expired.',
     mend: 'Make a new one; check the clock.',
   },
+  access_denied: {
+    kind: 'refused',
+    http: 403,
+    text: 'not permitted',
+    cause: 'Whoever is signed in to the admin API has no role that may do this, or not for this endpoint.',
+    mend: 'Make a token with the role that is needed: `leafgate admin token create --role …`.',
+  },
   // --- unavailable: the world -----------------------------------------------------------------------------------
   validator_unreachable: {
     kind: 'unavailable',

@@ -7,7 +7,9 @@ import { certificates, requestOf } from '../../test/support/authorities-fixture.
 import { leafgate, newSite, outputOf } from '../../test/support/cli-fixture.ts';
 import {
   buildPem,
+  extKeyUsageExtension,
   nameFromString,
+  oid,
   parseCertificate,
   parseCertificationRequest,
   parseCrl,
@@ -300,6 +302,8 @@ describe('leafgate ca, audit, challenge', () => {
         'CN=printer-7, O=Test',
         '--san',
         'DNS:printer-7.test,URI:urn:printer:7',
+        '--eku',
+        'clientAuth',
         '--json',
       ),
     ) as { readonly challenge: string; readonly expires: string };
@@ -323,9 +327,14 @@ describe('leafgate ca, audit, challenge', () => {
               ],
               subject,
             ),
+            extKeyUsageExtension([oid.clientAuth]),
           ],
         }),
       );
+      const [entry] = await authorities.store.auditEntries({ event: 'challenge.', limit: 2 });
+      assert.match(entry?.actor ?? '', /^operator /);
+      assert.partialDeepStrictEqual(entry?.detail, { device: 'printer-7', extKeyUsage: oid.clientAuth });
+      assert.ok(!JSON.stringify(entry).includes(made.challenge));
       const outcome = await authorities.ra.enrol({
         endpoint: 'one-time',
         transactionID: 't',
@@ -346,7 +355,9 @@ describe('leafgate ca, audit, challenge', () => {
       [['absent'], /no endpoint “absent”/],
       [['one-time', '--minutes', '0'], /a positive whole number/],
       [['one-time', '--minutes', 'Infinity'], /a positive whole number/],
-      [['one-time', '--minutes', '99999999'], /at most/],
+      [['one-time', '--minutes', '99999999'], /at most a year/],
+      [['one-time', '--sid', 'S-1-5-x'], /not a security identifier/],
+      [['one-time', '--eku', 'clientauth'], /neither an object identifier nor one of clientAuth/],
       [['one-time', '--subject', 'printer'], /expected an attribute such as CN=/],
       [['one-time', '--san', 'printer.test'], /expected DNS:, email:, URI:, IP: or UPN:/],
       [['one-time', '--san', 'DNS:a.test,,DNS:b.test'], /expected DNS:/],

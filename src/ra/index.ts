@@ -1,7 +1,10 @@
 /** Decides who gets a certificate. */
 export type { EnrolmentPolicy } from './policy.ts';
 export * from './registration-authority.ts';
+export type { RenewalPolicy } from './renewal.ts';
 export type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
+export * from './validators/challenge-order.ts';
+export * from './validators/manual-approval.ts';
 export * from './validators/one-time.ts';
 export * from './validators/static-secret.ts';
 export * from './validators/webhook.ts';

@@ -11,15 +11,7 @@ import { PkiError } from '../../errors.ts';
 import type { ChallengeRecord, RaStore } from '../../store/index.ts';
 import type { Clock } from '../../telemetry.ts';
 import type { DirectoryEntry, EnrolmentRequest, Validator, Verdict } from '../validator.ts';
-
-/** What a one-time challenge is made for; an absent pin is free within the template. */
-export interface ChallengeOrder {
-  readonly endpoint: string;
-  readonly pinned: ChallengeRecord['pinned'];
-  /** The device it is for, as views show it. */
-  readonly device: string;
-  readonly lifetimeMs: number;
-}
+import { type AskedChallenge, type ChallengeOrder, challengeOrderOf } from './challenge-order.ts';
 
 /** What the book is opened with. */
 export interface OneTimeChallengesOptions {
@@ -32,6 +24,15 @@ export interface OneTimeChallengesOptions {
   readonly clock: Clock;
 }
 
+/** A challenge, told once. */
+export interface ToldChallenge {
+  readonly challenge: string;
+  readonly expiresAt: Date;
+}
+
+/** RFC 8894 §7.3 asks for what cannot be guessed within its life. */
+const CHALLENGE_OCTETS = 20;
+
 /** Makes one-time challenges, and validates them. They are spent by the enrolment that the RA records under them. */
 export class OneTimeChallenges {
   readonly #options: OneTimeChallengesOptions;
@@ -41,12 +42,44 @@ export class OneTimeChallenges {
   }
 
   /**
-   * Makes a challenge of 160 random bits, readable to people. It is told once and stored only as a hash.
+   * Makes the challenge that somebody asks for, and puts on record who did.
+   *
+   * @param actor who asks: an operator, or a program that is signed in
+   * @throws PkiError `request_malformed`, `name_malformed`, `store_unavailable`.
+   */
+  async order(asked: AskedChallenge, actor: string): Promise<ToldChallenge> {
+    const order = challengeOrderOf(asked);
+    const at = this.#options.clock.now();
+    const { endpoint, device, pinned, lifetimeMs } = order;
+    const { extKeyUsage, ...names } = pinned;
+    // Before the challenge: none is in the world that no entry tells of.
+    await this.#options.store.appendAudit({
+      at,
+      event: 'challenge.created',
+      actor,
+      reference: '',
+      code: '',
+      text: `a challenge for ${endpoint}`,
+      detail: {
+        endpoint,
+        device,
+        expires: new Date(at.getTime() + lifetimeMs).toISOString(),
+        ...names,
+        ...(extKeyUsage === undefined ? {} : { extKeyUsage: extKeyUsage.join(' ') }),
+      },
+    });
+    return await this.create(order);
+  }
+
+  /**
+   * Makes a challenge of random bits, readable to people. It is told once and stored only as a hash.
    *
    * @throws PkiError `store_unavailable`.
    */
-  async create(order: ChallengeOrder): Promise<{ readonly challenge: string; readonly expiresAt: Date }> {
-    const challenge = randomBytes(20).toString('hex').toUpperCase();
+  async create(order: ChallengeOrder): Promise<ToldChallenge> {
+    const challenge = randomBytes(order.octets ?? CHALLENGE_OCTETS)
+      .toString('hex')
+      .toUpperCase();
     const createdAt = this.#options.clock.now();
     const expiresAt = new Date(createdAt.getTime() + order.lifetimeMs);
     await this.#options.store.createChallenge({
