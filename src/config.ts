@@ -9,6 +9,7 @@ import { keyUsages } from './codec/extension.ts';
 import { oid } from './codec/oid.ts';
 import { PkiError } from './errors.ts';
 import type { KeyPlace } from './keys/index.ts';
+import { clientProfileNames } from './scep/profiles.ts';
 
 const UNITS_MS: Readonly<Record<string, number>> = {
   ms: 1,
@@ -136,6 +137,12 @@ const issuer = z
     name: name.describe('Names the CA in endpoints, URLs and views.'),
     certificate: file.describe('PEM: the issuing CA’s certificate, then its issuers up to the root.'),
     key,
+    next: z
+      .strictObject({
+        certificate: file.describe('PEM: the next CA’s certificate, then its issuers up to the root.'),
+      })
+      .optional()
+      .describe('The CA that will take over, while devices are told of it by GetNextCACert.'),
     crlUrls: urls.describe('Where relying parties find this CA’s CRL; goes into every certificate.'),
     caIssuersUrls: urls.describe(
       'Where relying parties find this CA’s certificate; goes into every certificate.',
@@ -422,6 +429,43 @@ const limits = z
   })
   .describe('Beyond them the answer is 429 with Retry-After. Each thread and process counts for itself.');
 
+const renewal = z
+  .strictObject({
+    window: durationMs
+      .optional()
+      .describe(
+        'How long before its end a certificate can be renewed; its template’s `renewalPeriod` if absent.',
+      ),
+    challenge: z
+      .enum(['required', 'notNeeded'])
+      .default('required')
+      .describe(
+        '`required`: the validators must accept as well. `notNeeded`: the old certificate is enough, and no validator is asked.',
+      ),
+    key: z
+      .enum(['changedOrSame', 'changed'])
+      .default('changedOrSame')
+      .describe('`changed`: the new certificate must be for a new key.'),
+    names: z
+      .enum(['asBefore', 'asEnrolled'])
+      .default('asBefore')
+      .describe(
+        '`asBefore`: the names of the old certificate. `asEnrolled`: whatever the validators let in, as at an enrolment; needs the challenge.',
+      ),
+    revokeReplacedAfter: durationMs
+      .optional()
+      .describe(
+        'How long after its renewal the old certificate is revoked (`superseded`); it is not if absent.',
+      ),
+  })
+  .refine(({ challenge, names }) => challenge === 'required' || names === 'asBefore', {
+    path: ['names'],
+    message: 'without a challenge nobody vouches for new names: `asBefore`, or `challenge: required`',
+  })
+  .describe(
+    'Renewal by an older certificate of this endpoint, as RenewalReq or PKCSReq. If absent, a device enrols anew with a challenge.',
+  );
+
 const endpoint = z.strictObject({
   name,
   paths: z
@@ -434,6 +478,17 @@ const endpoint = z.strictObject({
     .array(validator)
     .min(1, 'an endpoint without a validator would let anyone in')
     .describe('All of them must accept.'),
+  renewal: renewal.optional(),
+  client: z
+    .enum(clientProfileNames)
+    .default('standard')
+    .describe(
+      `What its clients need where they do not agree: ${clientProfileNames.map((item) => `\`${item}\``).join(', ')}; see endpoints.md.`,
+    ),
+  ra: z
+    .strictObject({ signing: identity, encryption: identity })
+    .optional()
+    .describe('RA certificates of this endpoint alone, from its issuer; those of `server.ra` if absent.'),
   dangerAllowSingleDes: z
     .boolean()
     .default(false)
@@ -608,13 +663,33 @@ const server = z
     ocsp: ocsp.optional(),
     published: z.array(published).default([]).describe('CAs that are only shown: the offline root.'),
     publish: publish.optional(),
-    ra: z.strictObject({
-      signing: identity.describe('Signs the answers (AD CS: Exchange Enrollment Agent). RSA.'),
-      encryption: identity.describe('Opens the requests (AD CS: CEP Encryption). RSA.'),
-      challengeHashKey: secret.describe(
-        'Key under which one-time challenges are hashed; at least 32 characters.',
+    ra: z
+      .strictObject({
+        automatic: z
+          .strictObject({
+            passphrase: secret.describe('Encrypts the keys.'),
+            folder: file
+              .optional()
+              .describe('Keys and certificates; `dataFolder`/ra if absent. Several servers must share it.'),
+          })
+          .optional()
+          .describe('The server makes the RA’s keys and certificates itself, and renews them in time.'),
+        signing: identity
+          .optional()
+          .describe('Signs the answers (AD CS: Exchange Enrollment Agent). RSA. Instead of `automatic`.'),
+        encryption: identity
+          .optional()
+          .describe('Opens the requests (AD CS: CEP Encryption). RSA. Instead of `automatic`.'),
+        challengeHashKey: secret.describe(
+          'Key under which one-time challenges are hashed; at least 32 characters.',
+        ),
+      })
+      .refine(
+        ({ automatic, signing, encryption }) =>
+          (automatic === undefined) !== (signing === undefined) &&
+          (signing === undefined) === (encryption === undefined),
+        { message: 'either automatic, or signing and encryption' },
       ),
-    }),
     templates: z
       .array(template)
       .default([])
@@ -686,6 +761,15 @@ const server = z
         report(path, `“${item.template}” would let devices sign OCSP answers for the CA`);
     }
     for (const [index, item] of config.endpoints.entries()) {
+      // Intune is asked about every certificate, and a renewal is one: it carries a fresh challenge.
+      if (
+        item.renewal?.challenge === 'notNeeded' &&
+        item.validators.some(({ intune }) => intune !== undefined)
+      )
+        report(
+          ['endpoints', index, 'renewal', 'challenge'],
+          'Intune wants to be asked about renewals too: `required`, or no `renewal` at all',
+        );
       if (!config.issuers.some((other) => other.name === item.issuer))
         report(['endpoints', index, 'issuer'], `there is no issuing CA “${item.issuer}”`);
     }

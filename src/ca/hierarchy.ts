@@ -220,8 +220,35 @@ export async function createRootCrl(
  * @throws PkiError `key_capability` with what is wrong and what to use.
  */
 export function assertIssuing(certificate: Certificate, chain: readonly Uint8Array[], key: PrivateKey): void {
+  if (!sameOctets(certificate.spki, key.spki))
+    throw new PkiError('key_capability', 'the CA’s key does not belong to its certificate');
+  assertIssuingChain(certificate, chain);
+}
+
+/**
+ * Checks that a certificate can follow that of an issuing CA: it is an issuing CA's itself, with a chain to a root, and it
+ * has another key or lasts longer.
+ *
+ * @throws PkiError `key_capability` with what is wrong.
+ */
+export function assertSuccessor(
+  certificate: Certificate,
+  chain: readonly Uint8Array[],
+  current: { readonly name: string; readonly certificate: Certificate },
+): void {
+  assertIssuingChain(certificate, chain);
+  if (
+    sameOctets(certificate.spki, current.certificate.spki) &&
+    certificate.notAfter <= current.certificate.notAfter
+  )
+    throw new PkiError(
+      'key_capability',
+      `the next certificate of the CA “${current.name}” is neither of a new key nor good for longer`,
+    );
+}
+
+function assertIssuingChain(certificate: Certificate, chain: readonly Uint8Array[]): void {
   const fail = (message: string) => new PkiError('key_capability', message);
-  if (!sameOctets(certificate.spki, key.spki)) throw fail('the CA’s key does not belong to its certificate');
   // A cross-certificate of a root is self-issued too, and one under a root of another name has the key of some root.
   if (isSelfIssued(certificate) || isRootKey(certificate, chain)) {
     throw fail(

@@ -21,5 +21,6 @@ export * from './name-policy.ts';
 export * from './ocsp-agreement.ts';
 export * from './ocsp-responder.ts';
 export * from './ocsp-signer.ts';
+export * from './ra-certificates.ts';
 export * from './template.ts';
 export * from './template-definition.ts';

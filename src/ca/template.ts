@@ -189,6 +189,16 @@ export const builtInTemplates: readonly CertificateTemplate[] = [
     ocspNoCheck: true,
   },
   {
+    // For clients that know one certificate of the server and no RA.
+    ...plainTemplate,
+    name: 'ra-combined',
+    displayName: 'RA Signing and Encryption',
+    validityMs: 730 * DAY_MS,
+    keyUsage: ['digitalSignature', 'keyEncipherment'],
+    extKeyUsage: [oid.certificateRequestAgent],
+    keyAlgorithms: ['rsa'],
+  },
+  {
     // AD CS: “IPSec (Offline request)”.
     ...plainTemplate,
     name: 'vpn-ipsec',

@@ -2,9 +2,10 @@
 import type { CertificateAuthority } from '../ca/index.ts';
 import type { CrlState } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
-import type { ServerConfig } from './authorities.ts';
+import type { Authorities, ServerConfig } from './authorities.ts';
 import type { Ocsp } from './ocsp.ts';
 import type { Publishing } from './publishing.ts';
+import type { RaUpkeep } from './ra-identities.ts';
 
 /** How often the server looks whether a CRL or an OCSP signer is due and whether intents are dead. */
 const HOUSEKEEPING_MS = 5_000;
@@ -22,11 +23,12 @@ export interface Housekeeping {
   stop(): Promise<void>;
 }
 
-/** Keeps CRLs and OCSP signers fresh, has new CRLs published, settles what dead workers left, has the audit log signed; one at a time. */
+/** Keeps CRLs, OCSP signers and the RA's certificates fresh, has new CRLs published, settles what dead workers left, revokes what was renewed, has the audit log signed; one at a time. */
 export function startHousekeeping(
-  ca: CertificateAuthority,
+  { ca, ra }: Pick<Authorities, 'ca' | 'ra'>,
   config: ServerConfig,
   ocsp: Ocsp | undefined,
+  raUpkeep: RaUpkeep,
   publishing: Publishing,
   signAudit: () => Promise<void>,
   log: Log,
@@ -54,10 +56,12 @@ export function startHousekeeping(
       if (stopped) return;
       try {
         await ca.abandonDeadIntents(moment);
+        await ra.revokeReplaced();
         const crls: CrlState[] = [];
         for (const issuer of config.issuers) crls.push(...(await ca.publishCrls(issuer.name)));
         publishing.noteCrls(crls);
         await ocsp?.renewSigners();
+        await raUpkeep.renewIfDue();
         if (clock.now().getTime() - auditSignedAt >= AUDIT_SIGNATURE_MS) {
           await signAudit();
           auditSignedAt = clock.now().getTime();

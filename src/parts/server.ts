@@ -10,6 +10,7 @@ import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
 import { openOcsp } from './ocsp.ts';
 import type { Part } from './part.ts';
 import { type Publishing, startPublishing } from './publishing.ts';
+import { openRaUpkeep, raPlacesOf } from './ra-identities.ts';
 import { serve } from './serving.ts';
 import type { ThreadData } from './thread.ts';
 import { launchProcess, launchThread, startWorkers } from './workers.ts';
@@ -48,11 +49,22 @@ export async function startServer(
       for (const issuer of config.issuers) await ca.publishCrls(issuer.name);
       const ocsp = await openOcsp(config, authorities, log, clock);
       await ocsp?.renewSigners();
+      const raUpkeep = openRaUpkeep(config, authorities, log, clock);
+      await raUpkeep.renewIfDue();
       publishing = await startPublishing(config, authorities, log, clock);
       const { issuers } = authorities;
       const signAudit = () => signAuditLog(store, issuers, clock.now());
       await signAudit();
-      housekeeping = startHousekeeping(ca, config, ocsp, publishing, signAudit, log, clock);
+      housekeeping = startHousekeeping(
+        authorities,
+        config,
+        ocsp,
+        raUpkeep,
+        publishing,
+        signAudit,
+        log,
+        clock,
+      );
     }
     const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
     const serving =
@@ -123,8 +135,9 @@ async function serveOnThreads(
  */
 function threadsOf(config: ServerConfig, clock: Clock): number {
   if (config.workers > 1 || process.platform !== 'linux') return 1;
-  const { issuers, ra, ocsp } = config;
-  const keys = [...issuers, ra.signing, ra.encryption, ...(ocsp?.signers ?? [])].map(({ key }) => key);
+  const { issuers, endpoints, ocsp } = config;
+  const ofRa = endpoints.flatMap((endpoint) => Object.values(raPlacesOf(config, endpoint) ?? {}));
+  const keys = [...issuers, ...ofRa, ...(ocsp?.signers ?? [])].map(({ key }) => key);
   if (keys.some((key) => 'pkcs11' in key)) return 1;
   // A clock of the caller's own cannot be taken along into a thread.
   return clock === systemClock ? (config.threads ?? availableParallelism()) : 1;

@@ -1,8 +1,7 @@
 /** The doors of the SCEP server, on one thread. */
 import { readFileSync } from 'node:fs';
-import type { Issuer } from '../ca/index.ts';
-import { keyUsageOf, parseCrl, parsePublicKeyInfo, verifyCertificateSignature } from '../codec/index.ts';
-import { PkiError } from '../errors.ts';
+import { assertSuccessor, type Issuer } from '../ca/index.ts';
+import { parseCertificate, parseCrl, type Sign } from '../codec/index.ts';
 import {
   addOcspDoor,
   addRepositoryDoor,
@@ -12,11 +11,18 @@ import {
   type PortSharing,
   type ScepEndpoint,
 } from '../http/index.ts';
-import { capabilitiesOf, refusedByDefault, type WeakAlgorithm } from '../scep/index.ts';
+import {
+  buildNextCaCertificates,
+  capabilitiesOf,
+  clientProfiles,
+  refusedByDefault,
+  type WeakAlgorithm,
+} from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
-import { type Identity, openIdentity, readChain } from './identity.ts';
+import { readChain } from './identity.ts';
 import { openOcsp } from './ocsp.ts';
+import { openRaIdentities } from './ra-identities.ts';
 
 /**
  * Opens the listener with the SCEP and repository doors on the calling thread.
@@ -32,30 +38,24 @@ export async function serve(
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const { ca, ra, issuers } = authorities;
   const ocsp = await openOcsp(config, authorities, log, clock);
-  const signing = await openIdentity(config.ra.signing, 'sign');
-  const encryption = await openIdentity(config.ra.encryption, 'decrypt');
-  assertRa('signing', signing, 'digitalSignature', issuers, clock);
-  assertRa('encryption', encryption, 'keyEncipherment', issuers, clock);
+  const identities = await openRaIdentities(config, authorities, log, clock);
+  const nextCas = await signNextCas(config, issuers);
   const endpoints = config.endpoints.map((endpoint): ScepEndpoint => {
-    const issuer = ca.issuer(endpoint.issuer);
+    const nextCaCertificates = nextCas.get(endpoint.issuer);
     return {
       name: endpoint.name,
       paths: endpoint.paths,
-      signer: {
-        certificate: signing.certificate,
-        chain: [signing.certificate.raw, issuer.certificate.raw],
-        sign: (algorithm, data) => signing.key.sign(algorithm, data),
-      },
-      encryption: {
-        certificate: encryption.certificate,
-        decrypt: (keyTransport, encryptedKey) => encryption.key.decrypt(keyTransport, encryptedKey),
-      },
+      ra: identities.of(endpoint),
       refusedAlgorithms: new Set<WeakAlgorithm>([
         ...endpoint.algorithms.refuse,
         ...(endpoint.dangerAllowSingleDes ? [] : refusedByDefault),
       ]),
-      capabilities: capabilitiesOf('enrols-anew'),
-      caChain: issuer.chain,
+      capabilities: capabilitiesOf(clientProfiles[endpoint.client], [
+        ...(nextCaCertificates === undefined ? [] : (['GetNextCACert'] as const)),
+        // RFC 8894 §3.5.2: only what an old certificate proves is a renewal.
+        ...(endpoint.renewal === undefined ? [] : (['Renewal'] as const)),
+      ]),
+      ...(nextCaCertificates === undefined ? {} : { nextCaCertificates }),
       limits: endpoint.limits,
     };
   });
@@ -89,7 +89,11 @@ export async function serve(
       );
     },
   });
-  return { port: server.address.port, close: () => server.close() };
+  const close = async () => {
+    identities.close();
+    await server.close();
+  };
+  return { port: server.address.port, close };
 }
 
 function readPublishedCrl(path: string): { readonly crl: Uint8Array; readonly nextUpdate: Date } | undefined {
@@ -97,25 +101,24 @@ function readPublishedCrl(path: string): { readonly crl: Uint8Array; readonly ne
   return { crl, nextUpdate: parseCrl(crl).nextUpdate ?? new Date(0) };
 }
 
-function assertRa(
-  role: string,
-  { certificate }: Identity,
-  usage: 'digitalSignature' | 'keyEncipherment',
+/**
+ * The answers to GetNextCACert, by issuing CA. Signed once, here: the CA's key is nobody's to use as often as he asks.
+ *
+ * @throws PkiError `key_capability` if what is named cannot succeed its CA.
+ */
+async function signNextCas(
+  config: ServerConfig,
   issuers: readonly Issuer[],
-  clock: Clock,
-): void {
-  const now = clock.now();
-  if (certificate.notAfter <= now || certificate.notBefore > now) {
-    throw new PkiError('key_capability', `the RA ${role} certificate is not valid now: issue a new one`);
+): Promise<ReadonlyMap<string, Uint8Array>> {
+  const found = new Map<string, Uint8Array>();
+  for (const { name, next } of config.issuers) {
+    const issuer = issuers.find((other) => other.name === name);
+    if (next === undefined || issuer === undefined) continue;
+    const chain = readChain(next.certificate);
+    assertSuccessor(parseCertificate(chain[0]), chain, issuer);
+    const { certificate, key } = issuer;
+    const sign: Sign = (algorithm, data) => key.sign(algorithm, data);
+    found.set(name, await buildNextCaCertificates(chain, { certificate, sign }));
   }
-  // Clients verify the answer with the chain of GetCACert (RFC 8894 §4.2).
-  if (!issuers.some((issuer) => verifyCertificateSignature(certificate, issuer.certificate.spki))) {
-    throw new PkiError('key_capability', `the RA ${role} certificate is not of one of the issuing CAs`);
-  }
-  if (parsePublicKeyInfo(certificate.spki).type !== 'rsa') {
-    throw new PkiError('key_capability', `the RA ${role} key must be RSA: every SCEP client expects it`);
-  }
-  if (keyUsageOf(certificate)?.includes(usage) !== true) {
-    throw new PkiError('key_capability', `the RA ${role} certificate needs the key usage ${usage}`);
-  }
+  return found;
 }

@@ -17,14 +17,6 @@ export const serverCapabilities = [
   'SHA-512',
 ] as const;
 
-/**
- * What an endpoint offers: all of it, and `Renewal` where it takes a certificate of its own for a proof (§2.3, §3.5.2).
- * QUIRK macOS: some versions complain of the keyword, so that it stands only where it is meant.
- */
-export function capabilitiesOf(renewal: 'renews' | 'enrols-anew'): readonly string[] {
-  return renewal === 'renews' ? [...serverCapabilities, 'Renewal'].sort() : serverCapabilities;
-}
-
 /** A keyword that every endpoint may list. */
 export type Capability = (typeof serverCapabilities)[number];
 

@@ -12,6 +12,7 @@ export const contentTypes = {
   capabilities: 'text/plain',
   caCertificate: 'application/x-x509-ca-cert',
   caAndRaCertificates: 'application/x-x509-ca-ra-cert',
+  nextCaCertificates: 'application/x-x509-next-ca-cert',
   pkiMessage: 'application/x-pki-message',
 } as const;
 
