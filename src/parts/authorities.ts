@@ -16,6 +16,7 @@ import {
   type EnrolmentPolicy,
   OneTimeChallenges,
   RegistrationAuthority,
+  type RenewalPolicy,
   type Validator,
 } from '../ra/index.ts';
 import { openPkiStore, type PkiDatabase, type PkiStore } from '../store/index.ts';
@@ -94,6 +95,7 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
         issuer: endpoint.issuer,
         template: endpoint.template,
         validators: [first, ...rest],
+        ...(endpoint.renewal === undefined ? {} : { renewal: renewalPolicy(endpoint.renewal) }),
       });
     }
     const ra = new RegistrationAuthority({
@@ -113,6 +115,18 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
     await store.close();
     throw cause;
   }
+}
+
+function renewalPolicy({
+  window,
+  revokeReplacedAfter,
+  ...rest
+}: NonNullable<ServerConfig['endpoints'][number]['renewal']>): RenewalPolicy {
+  return {
+    ...rest,
+    ...(window === undefined ? {} : { windowMs: window }),
+    ...(revokeReplacedAfter === undefined ? {} : { revokeReplacedAfterMs: revokeReplacedAfter }),
+  };
 }
 
 async function openIssuer(config: ServerConfig['issuers'][number]): Promise<Issuer> {

@@ -90,6 +90,8 @@ export interface RefusalContext {
 
 /** A CRL that is larger would hold up others: it is to be had where the certificates say (RFC 8894 §3.3.5 calls GetCRL a last resort). */
 const CRL_BYTES_MAX = 1024 * 1024;
+/** Replaced certificates that are revoked in one round of housekeeping. */
+const REPLACED_AT_ONCE_MAX = 100;
 /** HRESULT NTE_FAIL: what AD CS reports when the CA could not sign. */
 const NTE_FAIL = 0x80090020;
 /** HRESULT CERTSRV_E_TEMPLATE_DENIED: what AD CS reports when its policy says no. */
@@ -186,6 +188,28 @@ export class RegistrationAuthority {
     }
   }
 
+  /**
+   * Revokes the certificates whose successors were issued long enough ago, and says how many. What is due is on record, so
+   * that a crash delays it and no more. For housekeeping.
+   *
+   * @throws PkiError `store_unavailable`; the rest is done the next time.
+   */
+  async revokeReplaced(): Promise<number> {
+    const { ca, store, clock, serviceIdentity } = this.#options;
+    const due = await store.replacementsDue({ at: clock.now(), limit: REPLACED_AT_ONCE_MAX });
+    for (const { requestID, issuer, serialNumber } of due) {
+      await ca.revoke({
+        issuer,
+        serialNumber,
+        reason: 'superseded',
+        actor: serviceIdentity,
+        text: `renewed by request ${requestID}`,
+      });
+      await store.forgetReplaced(requestID);
+    }
+    return due.length;
+  }
+
   /** The record that an inquiry is about, if the asker may know. */
   async #recordFor({ endpoint, signer, about }: Inquiry): Promise<CertificateRecord | undefined> {
     const { ca, clock } = this.#options;
@@ -258,6 +282,7 @@ export class RegistrationAuthority {
       ...fingerprintsOf(request.csr),
       device,
       acceptedAt: this.#options.clock.now(),
+      ...replacedBy(policy),
     };
     const certificate = await this.#issue(policy, { ...decision, device }, request, { claim });
     if (certificate !== undefined) {
@@ -522,6 +547,14 @@ export class RegistrationAuthority {
     });
     return reference;
   }
+}
+
+/** What is to be revoked once the request has its certificate. */
+function replacedBy({ renews }: Course): Pick<AcceptedEnrolment, 'replaces'> {
+  const revokeAfterMs = renews?.policy.revokeReplacedAfterMs;
+  if (renews === undefined || revokeAfterMs === undefined) return {};
+  const { issuer, serialNumber } = renews.record;
+  return { replaces: { issuer, serialNumber, revokeAfterMs } };
 }
 
 function wantsChallenge({ challengeUse }: Validator): boolean {
