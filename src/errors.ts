@@ -187,6 +187,29 @@ const table = {
       'A field of a trusted-certificate or SCEP profile has an impossible value, or refers to a profile that is absent.',
     mend: 'The message names the field and what it takes.',
   },
+  scep_refused: {
+    kind: 'refused',
+    http: 502,
+    text: 'the SCEP server refused the request',
+    cause: 'The server answered FAILURE, with the failInfo and the text that the message repeats.',
+    mend: 'Take the reference of the message to the server’s administrator: there `leafgate explain REFERENCE` shows the reason.',
+  },
+  ca_unverified: {
+    kind: 'refused',
+    http: 403,
+    text: 'nobody vouches for the CA that the SCEP server shows',
+    cause:
+      'GetCACert is not authenticated: whoever stands between could show a CA of his own and read the challenge.',
+    mend: 'Compare the fingerprint with the one that the CA’s administrator gives you, and pass it with --ca-fingerprint; or name the root with --root.',
+  },
+  scep_folder: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the folder of the SCEP client cannot be used',
+    cause:
+      'It holds nothing, holds a certificate or a request already, is damaged, or shows secrets to others.',
+    mend: 'The message names what to do: `leafgate scep poll` for a request that waits, `renew` for a certificate, or another --folder.',
+  },
   server_answer: {
     kind: 'malformed',
     http: 502,

@@ -8,12 +8,13 @@ import {
   type Extension,
   extKeyUsageExtension,
   hex,
+  type KeyTransport,
   keyUsageExtension,
   nameFromString,
   subjectAltNameExtension,
 } from '../codec/index.ts';
 import type { PrivateKey } from '../keys/index.ts';
-import { buildPkcsReq, buildSelfSigned } from '../scep/index.ts';
+import { buildPkcsReq, buildSelfSigned, selfSignatureOf } from '../scep/index.ts';
 import type { ScepProfile } from './mdm-client.ts';
 
 /** What a SCEP profile says about the request itself. */
@@ -49,7 +50,7 @@ const LIFETIME_MS = 30 * 24 * HOUR_MS;
 export async function certificationRequestFor(
   profile: RequestedCertificate,
   key: PrivateKey,
-  challenge: string,
+  challenge: string | undefined,
 ): Promise<Uint8Array> {
   const subject = nameFromString(profile.subject);
   const extensions: Extension[] = [];
@@ -58,7 +59,13 @@ export async function certificationRequestFor(
   if (profile.subjectAltName.length > 0)
     extensions.push(subjectAltNameExtension(profile.subjectAltName, subject));
   return await buildCertificationRequest(
-    { subject, spki: key.spki, challengePassword: challenge, extensions, signatureAlgorithm: 'rsa-sha256' },
+    {
+      subject,
+      spki: key.spki,
+      extensions,
+      signatureAlgorithm: selfSignatureOf(key.spki),
+      ...(challenge === undefined ? {} : { challengePassword: challenge }),
+    },
     key.sign,
   );
 }
@@ -98,18 +105,36 @@ export interface EnrolmentMessageFields {
   readonly recipient: Certificate;
   readonly cipher: CipherName;
   readonly digest: DigestName;
+  /** RSAES-PKCS1-v1_5 if absent. */
+  readonly keyTransport?: KeyTransport;
   readonly now: Date;
+  /** The certificate that is renewed, which signs with its own key; a throw-away one of `key` if absent. */
+  readonly renews?: {
+    readonly certificate: Certificate;
+    readonly key: PrivateKey;
+    readonly messageType: 'PKCSReq' | 'RenewalReq';
+  };
 }
 
-/** Builds a PKCSReq (RFC 8894 §3.3.1) with a fresh nonce. */
+/** Builds a PKCSReq or RenewalReq (RFC 8894 §3.3.1) with a fresh nonce. */
 export async function buildEnrolmentMessage(fields: EnrolmentMessageFields): Promise<EnrolmentMessage> {
-  const { key, csr, recipient, cipher, digest, now } = fields;
-  const signer = await protocolCertificateFor(key, now);
+  const { key, csr, recipient, cipher, digest, keyTransport, now, renews } = fields;
+  const signer = renews?.certificate ?? (await protocolCertificateFor(key, now));
   const transactionID = transactionIDFor(key.spki);
   const senderNonce = randomBytes(NONCE_BYTES);
   const message = await buildPkcsReq(
-    { csr, signer, recipient, transactionID, senderNonce, digest, cipher },
-    key.sign,
+    {
+      csr,
+      signer,
+      recipient,
+      transactionID,
+      senderNonce,
+      digest,
+      cipher,
+      messageType: renews?.messageType ?? 'PKCSReq',
+      ...(keyTransport === undefined ? {} : { keyTransport }),
+    },
+    (renews?.key ?? key).sign,
   );
   return { transactionID, senderNonce, message, notAfter: signer.notAfter };
 }

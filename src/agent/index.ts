@@ -1,4 +1,5 @@
 /** The device: it joins its MDM and keeps the certificates that the MDM's profiles ask for. */
+export { writeFileAtomic } from './atomic-file.ts';
 export { findPath, type Path, type PathOptions } from './chain.ts';
 export {
   Device,
@@ -44,7 +45,21 @@ export {
   type ScepProfile,
   type TrustedCertificateProfile,
 } from './mdm-client.ts';
+export {
+  type AuthorityCheck,
+  checkAuthority,
+  findTrustedPath,
+  type Trust,
+  type TrustedAuthority,
+} from './registration-authority.ts';
 export { defaultRetryPolicy, type RetryPolicy } from './retry.ts';
+export {
+  type ClientIdentity,
+  canBeEncryptedTo,
+  type Manner,
+  ScepClient,
+  type ScepClientOptions,
+} from './scep-client.ts';
 export {
   type Capabilities,
   cipherFor,

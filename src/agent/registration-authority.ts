@@ -3,6 +3,7 @@ import {
   basicConstraintsOf,
   type Certificate,
   extKeyUsageOf,
+  type Name,
   nameToString,
   oid,
   sameOctets,
@@ -32,6 +33,10 @@ export interface TrustedAuthority {
   readonly signers: readonly Certificate[];
   /** All that was served, for building paths. */
   readonly served: readonly Certificate[];
+  /** CAs among them that lead to a root of this device. */
+  readonly cas: readonly Certificate[];
+  /** Name of the CA that made the RA's certificate, or that is its own RA. */
+  readonly issuer: Name;
 }
 
 /** What became of the check. */
@@ -81,7 +86,9 @@ export function checkAuthority(ca: CaCertificates, trust: Trust, at: Date): Auth
   const signers = ca.all.filter(
     (each) => isAuthority(each) && findTrustedPath(each, trust, ca.all, at).path === 'found',
   );
-  return { authority: 'trusted', encryption: ca.encryption, signers, served: ca.all };
+  const cas = signers.filter((each) => isCa(each));
+  const issuer = isCa(ca.encryption) ? ca.encryption.subject : ca.encryption.issuer;
+  return { authority: 'trusted', encryption: ca.encryption, signers, served: ca.all, cas, issuer };
 }
 
 /** What Windows calls the reason why there is no path. */
@@ -94,11 +101,20 @@ function refused(hResult: HResultName, detail: string): AuthorityCheck {
 }
 
 function isAuthority(certificate: Certificate): boolean {
+  return (
+    isCa(certificate) ||
+    holds(() => extKeyUsageOf(certificate)?.includes(oid.certificateRequestAgent) === true)
+  );
+}
+
+function isCa(certificate: Certificate): boolean {
+  return holds(() => basicConstraintsOf(certificate)?.ca === true);
+}
+
+/** Extensions that cannot be read give nothing. */
+function holds(read: () => boolean): boolean {
   try {
-    return (
-      basicConstraintsOf(certificate)?.ca === true ||
-      extKeyUsageOf(certificate)?.includes(oid.certificateRequestAgent) === true
-    );
+    return read();
   } catch (cause) {
     if (cause instanceof PkiError && cause.kind === 'malformed') return false;
     throw cause;

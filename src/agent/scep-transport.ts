@@ -115,6 +115,16 @@ export class ScepTransport {
     );
   }
 
+  /** GetNextCACert (§4.7): the octets, whose signature is the caller's to check. */
+  async nextCaCertificates(): Promise<Exchange<Uint8Array>> {
+    const answer = await this.#query('operation=GetNextCACert&message=default', CA_CERTIFICATES_BYTES_MAX);
+    return read(
+      answer,
+      (contentType) => contentType === contentTypes.nextCaCertificates,
+      (body) => body,
+    );
+  }
+
   /** PKIOperation (§4.3): by POST where it is offered, else by GET. The answer is not verified yet. */
   async pkiOperation(message: Uint8Array, capabilities: Capabilities): Promise<Exchange<Uint8Array>> {
     const answer = offersPost(capabilities)
