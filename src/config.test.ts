@@ -699,6 +699,7 @@ describe('configReference', () => {
       issuers: [
         {
           ...server().issuers[0],
+          next: { certificate: 'next.pem' },
           crlPeriod: '7d',
           crlOverlap: '12h',
           deltaCrlPeriod: '1d',
@@ -793,6 +794,8 @@ describe('configReference', () => {
       endpoints: [
         {
           ...server().endpoints[0],
+          client: 'cisco',
+          ra: { signing: identity, encryption: identity },
           dangerAllowSingleDes: true,
           validators: [
             {
@@ -890,6 +893,10 @@ describe('configReference', () => {
         signing: { ...identity, key: place },
         encryption: { ...identity, key: place },
       },
+      endpoints: whole.server.endpoints.map((endpoint) => ({
+        ...endpoint,
+        ra: { signing: { ...identity, key: place }, encryption: { ...identity, key: place } },
+      })),
     },
     mdm: {
       ...whole.mdm,
@@ -899,10 +906,13 @@ describe('configReference', () => {
   });
 
   test('lists every key that a configuration can have, and no other', () => {
-    for (const place of keyPlaces) parseConfig(JSON.stringify(wholeWith(place)), folder);
+    const automatic = { automatic: { passphrase: 'env:R', folder: 'ra' }, challengeHashKey: 'env:HASH_KEY' };
+    const withAutomatic = { ...whole, server: { ...whole.server, ra: automatic } };
+    for (const config of [...keyPlaces.map(wholeWith), withAutomatic])
+      parseConfig(JSON.stringify(config), folder);
     const listed = configReference().map((row) => row.key);
     assert.equal(new Set(listed).size, listed.length);
-    const possible = new Set(keyPlaces.flatMap((place) => keysOf(wholeWith(place))));
+    const possible = new Set([...keyPlaces.map(wholeWith), withAutomatic].flatMap((each) => keysOf(each)));
     assert.deepEqual([...possible].sort(), [...listed].sort());
   });
 

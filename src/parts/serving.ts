@@ -16,6 +16,7 @@ import {
   capabilitiesOf,
   clientProfiles,
   refusedByDefault,
+  refusedCapabilities,
   type WeakAlgorithm,
 } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
@@ -42,19 +43,25 @@ export async function serve(
   const nextCas = await signNextCas(config, issuers);
   const endpoints = config.endpoints.map((endpoint): ScepEndpoint => {
     const nextCaCertificates = nextCas.get(endpoint.issuer);
+    const refusedAlgorithms = new Set<WeakAlgorithm>([
+      ...endpoint.algorithms.refuse,
+      ...(endpoint.dangerAllowSingleDes ? [] : refusedByDefault),
+    ]);
+    const offers = [
+      ...(nextCaCertificates === undefined ? [] : (['GetNextCACert'] as const)),
+      // RFC 8894 §3.5.2: only what an old certificate proves is a renewal.
+      ...(endpoint.renewal === undefined ? [] : (['Renewal'] as const)),
+    ];
     return {
       name: endpoint.name,
       paths: endpoint.paths,
       ra: identities.of(endpoint),
-      refusedAlgorithms: new Set<WeakAlgorithm>([
-        ...endpoint.algorithms.refuse,
-        ...(endpoint.dangerAllowSingleDes ? [] : refusedByDefault),
-      ]),
-      capabilities: capabilitiesOf(clientProfiles[endpoint.client], [
-        ...(nextCaCertificates === undefined ? [] : (['GetNextCACert'] as const)),
-        // RFC 8894 §3.5.2: only what an old certificate proves is a renewal.
-        ...(endpoint.renewal === undefined ? [] : (['Renewal'] as const)),
-      ]),
+      refusedAlgorithms,
+      capabilities: capabilitiesOf(
+        clientProfiles[endpoint.client],
+        offers,
+        refusedCapabilities(refusedAlgorithms),
+      ),
       ...(nextCaCertificates === undefined ? {} : { nextCaCertificates }),
       limits: endpoint.limits,
     };
