@@ -54,6 +54,7 @@ import {
   hashStaticSecret,
   OneTimeChallenges,
   RegistrationAuthority,
+  type RenewalPolicy,
   staticSecretValidator,
   type Validator,
   type Verdict,
@@ -65,6 +66,7 @@ import {
   type CertRep,
   capabilitiesOf,
   clientProfiles,
+  type MessageType,
   parseCertRep,
   refusedByDefault,
   selfSignatureOf,
@@ -263,6 +265,10 @@ export interface FixtureOptions {
   readonly clock?: FixtureClock;
   /** Of every endpoint; none if absent. */
   readonly limits?: EndpointLimits;
+  /** Of every endpoint; none renews if absent. */
+  readonly renewal?: RenewalPolicy;
+  /** Further issuing CAs, beside the one that the endpoints have. */
+  readonly furtherIssuers?: readonly Issuer[];
 }
 
 /** Store, CA and RA without doors. */
@@ -297,7 +303,7 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
   const opened = await openPkiStore({ sqlite: join(folder, 'pki.sqlite') });
   const store = options.storeOf?.(opened) ?? opened;
   const ca = new CertificateAuthority({
-    issuers: [options.issuer ?? issuer],
+    issuers: [options.issuer ?? issuer, ...(options.furtherIssuers ?? [])],
     templates: options.templates ?? builtInTemplates,
     store,
     clock,
@@ -309,6 +315,7 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
     issuer: issuer.name,
     template: clientTemplate.name,
     validators,
+    ...(options.renewal === undefined ? {} : { renewal: options.renewal }),
   });
   const ra = new RegistrationAuthority({
     ca,
@@ -379,7 +386,10 @@ export async function openTestServer(options: FixtureOptions = {}): Promise<Test
       ...(options.limits && { limits: options.limits }),
       ra: () => raIdentity,
       refusedAlgorithms: name === 'legacy' ? new Set() : refusedByDefault,
-      capabilities: capabilitiesOf(clientProfiles.standard),
+      capabilities: capabilitiesOf(
+        clientProfiles.standard,
+        options.renewal === undefined ? [] : ['Renewal'],
+      ),
     }),
   );
   const log = pino(
@@ -541,6 +551,8 @@ export interface MessageFields {
   readonly keyTransport?: KeyTransport;
   readonly transactionID?: string;
   readonly senderNonce?: Uint8Array;
+  /** PKCSReq if absent. */
+  readonly messageType?: MessageType;
   /** All signed attributes beside contentType and messageDigest; in place of those of a PKCSReq. */
   readonly attributes?: readonly Attribute[];
 }
@@ -567,7 +579,7 @@ export async function messageOf(fields: MessageFields): Promise<Uint8Array> {
       attributes:
         fields.attributes ??
         buildAttributes({
-          messageType: 'PKCSReq',
+          messageType: fields.messageType ?? 'PKCSReq',
           transactionID: fields.transactionID ?? 'transaction-1',
           senderNonce: fields.senderNonce ?? randomBytes(16),
         }),
