@@ -463,16 +463,28 @@ export async function openEnvelopedData(enveloped: EnvelopedData, decrypt: Decry
   const [recipient] = enveloped.recipients;
   try {
     if (recipient === undefined) throw new Error('no key transport recipient');
-    const key = await decrypt(recipient.keyTransport, recipient.encryptedKey);
-    const decipher = createDecipheriv(
-      ...nodeCipherOf(cipher, key.length === cipher.keyBytes ? key : substitute),
-      iv,
-    );
+    const key = await contentKeyOf(decrypt, recipient, substitute);
+    const decipher = createDecipheriv(...nodeCipherOf(cipher, key), iv);
     return Buffer.concat([decipher.update(encryptedContent), decipher.final()]);
   } catch (cause) {
     // A key that cannot be reached is our fault and not the message's: it must not be answered as a bad message.
     if (cause instanceof PkiError && cause.kind !== 'malformed') throw cause;
     throw new PkiError('scep_envelope', 'the envelope cannot be opened');
+  }
+}
+
+/** The content key, or the substitute: what comes afterwards is done with it all the same, and takes as long. */
+async function contentKeyOf(
+  decrypt: Decrypt,
+  recipient: KeyTransRecipient,
+  substitute: Uint8Array,
+): Promise<Uint8Array> {
+  try {
+    const key = await decrypt(recipient.keyTransport, recipient.encryptedKey);
+    return key.length === substitute.length ? key : substitute;
+  } catch (cause) {
+    if (cause instanceof PkiError && cause.kind !== 'malformed') throw cause;
+    return substitute;
   }
 }
 

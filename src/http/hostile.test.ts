@@ -1,14 +1,6 @@
 /** Hostile senders at the SCEP door: every message type, damaged messages by the thousand, decryption oracles. */
 import assert from 'node:assert/strict';
-import {
-  constants,
-  createCipheriv,
-  createHash,
-  createPublicKey,
-  publicEncrypt,
-  randomBytes,
-  randomInt,
-} from 'node:crypto';
+import { constants, createHash, createPublicKey, publicEncrypt, randomBytes, randomInt } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import {
   auditIn,
@@ -30,6 +22,12 @@ import {
   type TestServer,
 } from '../../test/support/authorities-fixture.ts';
 import { encoded, nodesOf, type Tree, treeOf } from '../../test/support/codec-fixture.ts';
+import {
+  comparable,
+  encryptContent,
+  envelopeWith,
+  MODULUS_BYTES,
+} from '../../test/support/oracle-fixture.ts';
 import {
   type Attribute,
   basicConstraintsOf,
@@ -396,7 +394,6 @@ describe('whatever is wrong behind the RSA encryption is answered alike', () => 
     format: 'der',
     type: 'spki',
   });
-  const MODULUS_BYTES = 256;
   const contentKey = randomBytes(16);
   const iv = randomBytes(16);
 
@@ -412,11 +409,8 @@ describe('whatever is wrong behind the RSA encryption is answered alike', () => 
     const padding = Buffer.alloc(MODULUS_BYTES - 3 - key.length, 0x5a);
     return Buffer.concat([Uint8Array.of(first, type), padding, Uint8Array.of(delimiter), key]);
   };
-  const encrypt = (content: Uint8Array, padding: 'padded' | 'as it is') => {
-    const cipher = createCipheriv('aes-128-cbc', contentKey, iv);
-    cipher.setAutoPadding(padding === 'padded');
-    return Buffer.concat([cipher.update(content), cipher.final()]);
-  };
+  const encrypt = (content: Uint8Array, padding: 'padded' | 'as it is') =>
+    encryptContent(content, contentKey, iv, padding);
 
   /** An envelope with our own encrypted key and encrypted content. */
   function envelope(
@@ -424,21 +418,14 @@ describe('whatever is wrong behind the RSA encryption is answered alike', () => 
     encryptedContent: Uint8Array,
     transport: 'pkcs1' | 'sha1' | 'sha256' = 'pkcs1',
   ): Uint8Array {
-    const tree = treeOf(
-      envelopeOf({
-        keyTransport:
-          transport === 'pkcs1' ? { name: 'rsaes-pkcs1-v1_5' } : { name: 'rsaes-oaep', digest: transport },
-      }),
-    );
-    const nodes = nodesOf(tree);
-    const keyNode = nodes.find((node) => node.tag === 4 && node.content.length === MODULUS_BYTES);
-    const ivNode = nodes.find((node) => node.tag === 4 && node.content.length === 16);
-    const contentNode = nodes.find((node) => node.tag === 0x80);
-    assert.ok(keyNode !== undefined && ivNode !== undefined && contentNode !== undefined);
-    keyNode.content = encryptedKey;
-    ivNode.content = iv;
-    contentNode.content = encryptedContent;
-    return encoded(tree);
+    return envelopeWith({
+      recipient: certificates.raEncryption,
+      encryptedKey,
+      encryptedContent,
+      iv,
+      keyTransport:
+        transport === 'pkcs1' ? { name: 'rsaes-pkcs1-v1_5' } : { name: 'rsaes-oaep', digest: transport },
+    });
   }
 
   test('byte for byte, but for nonce, signature and reference', async () => {
@@ -526,25 +513,5 @@ describe('whatever is wrong behind the RSA encryption is answered alike', () => 
   function shortPadding(): Buffer {
     const key = randomBytes(MODULUS_BYTES - 2 - 7 - 1).map((octet) => octet | 1);
     return Buffer.concat([Uint8Array.of(0, 2), Buffer.alloc(7, 0x5a), Uint8Array.of(0), key]);
-  }
-
-  /** The answer with everything blanked that is another each time. */
-  function comparable({ status, headers, body }: HttpAnswer): string {
-    const { date: _date, ...rest } = headers;
-    const tree = treeOf(body);
-    const nodes = nodesOf(tree);
-    const signature = nodes.findLast((node) => node.tag === 4 && node.content.length === MODULUS_BYTES);
-    assert.ok(signature !== undefined);
-    signature.content = Buffer.alloc(MODULUS_BYTES);
-    const senderNonceOid = Buffer.from('6086480186f845010905', 'hex');
-    const attribute = nodes.find((node) =>
-      Buffer.from(node.children?.[0]?.content ?? []).equals(senderNonceOid),
-    );
-    const nonce = attribute?.children?.[1]?.children?.[0];
-    assert.equal(nonce?.content.length, 16);
-    if (nonce !== undefined) nonce.content = Buffer.alloc(16);
-    const text = JSON.stringify([status, rest, Buffer.from(encoded(tree)).toString('latin1')]);
-    assert.match(text, /LG-[A-Z0-9]{8}/);
-    return text.replace(/LG-[A-Z0-9]{8}/, 'LG-');
   }
 });
