@@ -8,7 +8,7 @@ export type FailureMoment = 'not persisted' | 'persisted, but an error';
 /** Both moments, for tables. */
 export const failureMoments: readonly FailureMoment[] = ['not persisted', 'persisted, but an error'];
 
-/** Writes of a store. */
+/** Writes of a store, and the read that a renewal rests on. */
 export type StoreWrite =
   | 'appendAudit'
   | 'reserveSerial'
@@ -18,7 +18,9 @@ export type StoreWrite =
   | 'reserveCrlNumber'
   | 'recordCrl'
   | 'recordNotified'
-  | 'createChallenge';
+  | 'createChallenge'
+  | 'forgetReplaced'
+  | 'certificateBySerial';
 
 /** Makes writes fail; everything else goes to the real store. */
 export class StoreFailures {
