@@ -196,7 +196,7 @@ describe('parseConfig refuses', () => {
     [
       'a validator of no kind',
       serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { validators: [{}] })),
-      /^server\.endpoints\.0\.validators\.0: exactly one of intune, oneTime, staticSecret, webhook$/,
+      /^server\.endpoints\.0\.validators\.0: exactly one of intune, oneTime, staticSecret, webhook, manualApproval$/,
     ],
     [
       'a validator of two kinds',
@@ -215,6 +215,43 @@ describe('parseConfig refuses', () => {
         }),
       ),
       /^server\.endpoints\.0\.validators\.0\.webhook\.url: /,
+    ],
+    ...(
+      [
+        [
+          'on a public address',
+          { listen: '192.0.2.1:8446', https: identity },
+          /^server\.admin\.listen: loopback/,
+        ],
+        ['on every address', { listen: '0.0.0.0:8446', https: identity }, /^server\.admin\.listen: loopback/],
+        [
+          'on every IPv6 address',
+          { listen: '[::]:8446', https: identity },
+          /^server\.admin\.listen: loopback/,
+        ],
+        ['on a name', { listen: 'admin.test:8446', https: identity }, /^server\.admin\.listen: loopback/],
+        ['in the clear on a private address', { listen: '10.0.0.1:8446' }, /^server\.admin\.https: needed/],
+        [
+          'with a page for an endpoint that is not there',
+          { listen: '[::1]:8446', ndesPages: [{ endpoint: 'absent' }] },
+          /^server\.admin\.ndesPages\.0\.endpoint: there is no endpoint “absent”/,
+        ],
+      ] as const
+    ).map(
+      ([title, admin, fault]) =>
+        [`an admin API ${title}`, serverWith((config) => Object.assign(config, { admin })), fault] as const,
+    ),
+    [
+      'a connector that leads to the admin API',
+      JSON.stringify({
+        ...JSON.parse(serverWith((config) => Object.assign(config, { admin: { listen: '127.0.0.1:8446' } }))),
+        connector: {
+          edge: { address: 'edge.test:8443', servername: 'edge.test', ca: 'ca.pem' },
+          ...identity,
+          target: 'http://localhost:8446',
+        },
+      }),
+      /^connector\.target: is the port of the admin API/,
     ],
     [
       'an unknown validator',
@@ -263,6 +300,27 @@ describe('parseConfig refuses', () => {
         }),
       ),
       /^server\.endpoints\.0\.template: “smime” takes names from the directory/,
+    ],
+    [
+      'a directory that a person stands in for',
+      serverWith((config) =>
+        Object.assign(config.endpoints[0] ?? {}, {
+          template: 'smime',
+          validators: [{ manualApproval: {} }, { staticSecret: { hash: 'env:H' } }],
+        }),
+      ),
+      /^server\.endpoints\.0\.template: “smime” takes names from the directory/,
+    ],
+    [
+      'a template that wants the signature of an RA, and no RA that signs',
+      serverWith((config) =>
+        Object.assign(config, {
+          templates: [
+            { name: 'client-authentication', extend: 'client-authentication', raSignature: 'required' },
+          ],
+        }),
+      ),
+      /^server\.endpoints\.0\.template: “client-authentication” wants the signature of an RA: add ra\.approvalSigning$/,
     ],
     [
       'an endpoint where devices get what the OCSP responder has',
@@ -693,6 +751,7 @@ describe('configReference', () => {
         },
       },
       ...server(),
+      ra: { ...server().ra, approvalSigning: identity, authorizedSigners: 'ras.pem' },
       workers: 1,
       threads: 2,
       serviceIdentity: 'x',
@@ -789,8 +848,24 @@ describe('configReference', () => {
           ocspNoCheck: true,
           templateInformation: { oid: '1.3.6.1.4.1.99999.1', majorVersion: 100, minorVersion: 1 },
           certificatesPerDeviceMax: 1,
+          approval: 'certificateManager',
+          raSignature: 'required',
         },
       ],
+      approval: { expiresAfter: '10d', waitingMax: 5 },
+      admin: {
+        listen: '127.0.0.1:8446',
+        https: identity,
+        ndesPages: [
+          {
+            endpoint: 'devices',
+            path: '/certsrv/mscep_admin',
+            challengeLifetime: '30m',
+            encoding: 'utf-8',
+            thumbprint: 'sha1',
+          },
+        ],
+      },
       endpoints: [
         {
           ...server().endpoints[0],
@@ -811,6 +886,7 @@ describe('configReference', () => {
             },
             { oneTime: {} },
             { staticSecret: { hash: 'env:H', previousHash: 'env:P' } },
+            { manualApproval: {} },
             {
               webhook: {
                 url: 'https://hook.test/scep',
@@ -892,6 +968,7 @@ describe('configReference', () => {
         ...whole.server.ra,
         signing: { ...identity, key: place },
         encryption: { ...identity, key: place },
+        approvalSigning: { ...identity, key: place },
       },
       endpoints: whole.server.endpoints.map((endpoint) => ({
         ...endpoint,

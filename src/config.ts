@@ -1,5 +1,6 @@
 /** The configuration: one documented schema, one strict parser. Nobody else sees raw configuration. */
 import { readFileSync } from 'node:fs';
+import { BlockList, isIPv6 } from 'node:net';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
@@ -293,9 +294,13 @@ const validator = z
       .optional()
       .describe('One secret that many devices share. Prefer anything else.'),
     webhook: webhook.optional(),
+    manualApproval: z
+      .strictObject({})
+      .optional()
+      .describe('A certificate manager approves each request: `leafgate ca pending`. Asks for no challenge.'),
   })
   .refine((choice) => Object.values(choice).filter((value) => value !== undefined).length === 1, {
-    message: 'exactly one of intune, oneTime, staticSecret, webhook',
+    message: 'exactly one of intune, oneTime, staticSecret, webhook, manualApproval',
   });
 
 const purposes = z
@@ -394,6 +399,14 @@ const template = z.strictObject({
     .min(1)
     .optional()
     .describe('Certificates of this template that a device may have before their renewal period.'),
+  approval: z
+    .enum(['none', 'certificateManager'])
+    .optional()
+    .describe('`certificateManager`: each request waits until a person approves it; see approval.md.'),
+  raSignature: z
+    .enum(['none', 'required'])
+    .optional()
+    .describe('`required`: the CA issues only what an RA has signed with `server.ra.approvalSigning`.'),
 });
 
 const SECONDS_OF_UNIT: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
@@ -629,9 +642,73 @@ const database = z
   })
   .describe('Where the PKI is remembered; a SQLite file in `dataFolder` if absent.');
 
+/** Loopback, private (RFC 1918, RFC 4193) and link-local addresses. */
+const privateAddresses = (() => {
+  const list = new BlockList();
+  list.addSubnet('127.0.0.0', 8, 'ipv4');
+  list.addSubnet('10.0.0.0', 8, 'ipv4');
+  list.addSubnet('172.16.0.0', 12, 'ipv4');
+  list.addSubnet('192.168.0.0', 16, 'ipv4');
+  list.addSubnet('169.254.0.0', 16, 'ipv4');
+  list.addAddress('::1', 'ipv6');
+  list.addSubnet('fc00::', 7, 'ipv6');
+  list.addSubnet('fe80::', 10, 'ipv6');
+  return list;
+})();
+const isPrivateHost = (host: string) =>
+  host === 'localhost' || privateAddresses.check(host, isIPv6(host) ? 'ipv6' : 'ipv4');
+const isLoopbackHost = (host: string) => host === 'localhost' || host === '::1' || /^127\./.test(host);
+
+const ndesPage = z.strictObject({
+  endpoint: name.describe('An endpoint with the one-time validator, for which the page makes challenges.'),
+  path: z
+    .string()
+    .regex(/^(\/[A-Za-z0-9_-]+)+$/, 'a path such as /certsrv/mscep_admin')
+    .default('/certsrv/mscep_admin')
+    .describe('Where the page is; case does not matter.'),
+  challengeLifetime: durationMs
+    .default(3_600_000)
+    .refine((ms) => ms >= 60_000, 'at least a minute')
+    .describe('NDES: 60 minutes.'),
+  encoding: z
+    .enum(['utf-16le', 'utf-8'])
+    .default('utf-16le')
+    .describe('NDES writes UTF-16LE, and most tools expect it.'),
+  thumbprint: z
+    .enum(['md5', 'sha1', 'sha256'])
+    .default('md5')
+    .describe('Of the issuing CA’s certificate. NDES shows MD5.'),
+});
+
+const admin = z
+  .strictObject({
+    listen: listen.describe('Loopback or a private address; a port of its own.'),
+    https: z
+      .strictObject({ certificate: file.describe('PEM chain.'), key: fileKey })
+      .optional()
+      .describe('Needed unless it listens on loopback: tokens pass here.'),
+    ndesPages: z
+      .array(ndesPage)
+      .default([])
+      .describe('Pages as NDES’s `mscep_admin`, for tools that read challenges from them.'),
+  })
+  .superRefine(({ listen: { host }, https, ndesPages }, context) => {
+    const report = (path: PropertyKey[], message: string) =>
+      context.addIssue({ code: 'custom', path, message });
+    if (!isPrivateHost(host)) report(['listen'], 'loopback or a private address, nothing else');
+    else if (https === undefined && !isLoopbackHost(host))
+      report(['https'], 'needed where others than this machine can listen to tokens');
+    for (const [index, { path }] of ndesPages.entries()) {
+      if (ndesPages.findIndex((other) => other.path.toLowerCase() === path.toLowerCase()) < index)
+        report(['ndesPages', index, 'path'], `“${path}” is there already`);
+    }
+  })
+  .describe('The admin API: never through the edge. See admin-api.md.');
+
 const server = z
   .strictObject({
     listen: listen.describe('Loopback or a private address; devices come by the edge.'),
+    admin: admin.optional(),
     forwarders: z
       .array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()], 'an address or a network: 10.0.0.5'))
       .default([])
@@ -681,8 +758,18 @@ const server = z
           .optional()
           .describe('Opens the requests (AD CS: CEP Encryption). RSA. Instead of `automatic`.'),
         challengeHashKey: secret.describe(
-          'Key under which one-time challenges are hashed; at least 32 characters.',
+          'Key under which one-time challenges are hashed, and waiting requests sealed; at least 32 characters.',
         ),
+        approvalSigning: identity
+          .optional()
+          .describe(
+            'Signs what is approved, for templates with `raSignature: required`. The certificate is of template `ra-signing`.',
+          ),
+        authorizedSigners: file
+          .optional()
+          .describe(
+            'PEM: certificates of the RAs whose signature the CA takes; that of `approvalSigning` if absent.',
+          ),
       })
       .refine(
         ({ automatic, signing, encryption }) =>
@@ -690,6 +777,20 @@ const server = z
           (signing === undefined) === (encryption === undefined),
         { message: 'either automatic, or signing and encryption' },
       ),
+    approval: z
+      .strictObject({
+        expiresAfter: durationMs
+          .default(30 * 86_400_000)
+          .describe('How long a request can wait for a certificate manager.'),
+        waitingMax: z
+          .int()
+          .min(1)
+          .max(100_000)
+          .default(1000)
+          .describe('How many requests of an endpoint may wait at once; others are told to come later.'),
+      })
+      .prefault({})
+      .describe('Requests that wait for a certificate manager.'),
     templates: z
       .array(template)
       .default([])
@@ -751,11 +852,18 @@ const server = z
         report(path, `there is no template “${item.template}”`);
         continue;
       }
-      if (needsDirectory(template) && item.validators.every(({ staticSecret }) => staticSecret !== undefined))
+      if (
+        needsDirectory(template) &&
+        item.validators.every(
+          ({ staticSecret, manualApproval }) => (staticSecret ?? manualApproval) !== undefined,
+        )
+      )
         report(
           path,
-          `“${item.template}” takes names from the directory, and a static secret vouches for none`,
+          `“${item.template}” takes names from the directory, and none of the validators knows one`,
         );
+      if (template.raSignature === 'required' && config.ra.approvalSigning === undefined)
+        report(path, `“${item.template}” wants the signature of an RA: add ra.approvalSigning`);
       // RFC 6960 §4.2.2.2: whoever holds such a certificate answers for the whole CA.
       if (template.extKeyUsage.includes(oid.ocspSigning))
         report(path, `“${item.template}” would let devices sign OCSP answers for the CA`);
@@ -853,7 +961,14 @@ export const configSchema = z
   })
   .refine((parts) => parts.server ?? parts.edge ?? parts.connector ?? parts.mdm, {
     message: 'names no part: one of server, edge, connector, mdm',
-  });
+  })
+  .refine(
+    ({ connector: from, server: to }) =>
+      from === undefined ||
+      to?.admin === undefined ||
+      Number(new URL(from.target).port) !== to.admin.listen.port,
+    { path: ['connector', 'target'], message: 'is the port of the admin API, which no edge may reach' },
+  );
 
 /** A configuration as the parts take it: durations in milliseconds, paths absolute, defaults filled in. */
 export type Config = z.output<typeof configSchema>;
@@ -973,6 +1088,7 @@ const pathKeys = new Set([
   'connectorCa',
   'ca',
   'databaseFile',
+  'authorizedSigners',
   'folder',
 ]);
 

@@ -29,6 +29,10 @@ export interface Approval {
    * is spent exactly if a certificate was begun. Absent if the claim is on record, or there is none.
    */
   readonly claim?: AcceptedEnrolment;
+  /** Who has said yes in person; absent if nobody was asked. */
+  readonly approvedBy?: string;
+  /** The RA's signature over the rest, as `approval-signature.ts` says; absent where no template asks for it. */
+  readonly raSignature?: Uint8Array;
 }
 
 /** Known to this file alone: `private` binds the compiler, this binds the runtime. */

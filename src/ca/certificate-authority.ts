@@ -19,6 +19,7 @@ import {
   parseCertificate,
   parsePublicKeyInfo,
   randomOctets,
+  sameOctets,
   securityIdentifierExtension,
   subjectAltNameExtension,
   subjectKeyIdentifierExtension,
@@ -36,9 +37,11 @@ import type {
   CrlKind,
   CrlRecord,
   CrlState,
+  IssuanceLimit,
   RevocationReason,
 } from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
+import { approvalSigner } from './approval-signature.ts';
 import { type Approval, ApprovedRequest } from './approved-request.ts';
 import { crlPartitionFor, crlUrlsOf, issuerKeyIdentifier, type OverdueCrl, RevocationLists } from './crl.ts';
 import type { Issuer } from './issuer.ts';
@@ -53,14 +56,14 @@ export interface CertificateAuthorityOptions {
   readonly templates: readonly CertificateTemplate[];
   readonly store: CaStore;
   readonly clock: Clock;
+  /** Certificates of RAs, whose signature counts where a template asks for one; none if absent. */
+  readonly raCertificates?: readonly Certificate[];
 }
 
 /** An intent that is older than any signature takes belongs to a process that died. */
 const INTENT_LIFETIME_MS = 2 * 60 * 1000;
 /** A second clash of 126 random bits means that the random source is broken. */
 const SERIAL_ATTEMPTS_MAX = 3;
-/** Certificates of a device that are looked at, newest first, for the issuance limit. */
-const COUNTED_MAX = 1000;
 /** The last instant that a Date can hold. */
 const DATE_MS_MAX = 8.64e15;
 /** Revocations that are written at once when many are: they share the journey to the disk. */
@@ -75,6 +78,7 @@ export class CertificateAuthority {
   readonly #templates: ReadonlyMap<string, CertificateTemplate>;
   readonly #store: CaStore;
   readonly #clock: Clock;
+  readonly #raCertificates: readonly Certificate[];
   readonly #lists: RevocationLists;
 
   constructor(options: CertificateAuthorityOptions) {
@@ -82,6 +86,7 @@ export class CertificateAuthority {
     this.#templates = new Map(options.templates.map((template) => [template.name, template]));
     this.#store = options.store;
     this.#clock = options.clock;
+    this.#raCertificates = options.raCertificates ?? [];
     this.#lists = new RevocationLists(options.store, options.clock);
   }
 
@@ -119,7 +124,7 @@ export class CertificateAuthority {
    *
    * @throws PkiError `template_denied`, `csr_signature`, `key_*`, `eku_mismatch`, `key_usage_mismatch`, `san_mismatch`,
    *   `san_missing`, `subject_missing`, `subject_mismatch`, `identity_unvouched`, `issuance_limit`, `lint_failed`,
-   *   `key_unavailable`, `store_unavailable`, or `enrolment_busy` if the request has a certificate.
+   *   `approval_missing`, `ra_signature`, `key_unavailable`, `store_unavailable`, or `enrolment_busy` if the request has a certificate.
    */
   async issue(request: ApprovedRequest): Promise<Certificate | undefined> {
     const approval = ApprovedRequest.open(request);
@@ -127,7 +132,7 @@ export class CertificateAuthority {
     const template = this.template(approval.template);
     // Step 1: check again what the RA should have checked.
     check(approval, template);
-    await this.#checkLimit(approval, template);
+    if (template.raSignature === 'required') await this.#checkSignature(approval);
     // Steps 2 and 3: choose a serial and lint what is about to be signed; then reserve the serial and write all of it
     // down: whatever happens to this process from here on, there is a record of it (RFC 5280 §4.1.2.2: a serial is used
     // once). What does not pass the lint leaves no trace: a device that asks for the impossible must not fill the CRL.
@@ -151,29 +156,18 @@ export class CertificateAuthority {
     return parsed;
   }
 
-  /**
-   * Counts the certificates of the device that are neither revoked nor due for renewal. Requests of one device that are
-   * worked on in the same instant do not see each other: the limit is for order, not for defence.
-   */
-  async #checkLimit({ device }: Approval, template: CertificateTemplate): Promise<void> {
-    const { name, certificatesPerDeviceMax, renewalPeriodMs } = template;
-    if (certificatesPerDeviceMax === undefined) return;
-    if (device === '')
-      throw new PkiError(
-        'issuance_limit',
-        'the template has a limit for each device, and this one has no name',
-      );
-    const due = this.#clock.now().getTime() + renewalPeriodMs;
-    let live = 0;
-    for (const status of ['intent', 'issued'] as const) {
-      const records = await this.#store.certificates({ device, template: name, status, limit: COUNTED_MAX });
-      live += records.filter(({ notAfter }) => notAfter.getTime() > due).length;
+  /** Who signed is named by the configuration, is an RA, and is neither expired nor revoked. */
+  async #checkSignature(approval: Approval): Promise<void> {
+    const now = this.#clock.now();
+    const signer = approvalSigner(approval, this.#raCertificates, now);
+    for (const { name, certificate } of this.#issuers.values()) {
+      if (!sameOctets(certificate.subject.raw, signer.issuer.raw)) continue;
+      const record = await this.#store.certificateBySerial(name, signer.serialNumber);
+      // Of an RA certificate that is older than the store there is no record.
+      if (record?.certificate === undefined || !sameOctets(record.certificate, signer.raw)) continue;
+      if (record.status !== 'issued')
+        throw new PkiError('ra_signature', `the RA certificate ${signer.serialNumber} is ${record.status}`);
     }
-    if (live >= certificatesPerDeviceMax)
-      throw new PkiError(
-        'issuance_limit',
-        `${device} has ${live} of ${certificatesPerDeviceMax} of “${name}”`,
-      );
   }
 
   async #reserve(
@@ -184,6 +178,7 @@ export class CertificateAuthority {
     const validity = validityOf(template, issuer, this.#clock.now());
     const crlPartition = crlPartitionFor(issuer);
     const extensions = extensionsOf(approval, issuer, template, crlPartition);
+    const limit = limitOf(approval, template, this.#clock.now());
     for (let attempt = 0; attempt < SERIAL_ATTEMPTS_MAX; attempt += 1) {
       const serialNumber = serialNumberFrom(randomOctets(16));
       const tbsCertificate = buildTbsCertificate({
@@ -211,9 +206,14 @@ export class CertificateAuthority {
         tbsCertificate,
         reservedAt: this.#clock.now(),
       };
-      const outcome = await this.#store.reserveSerial(intent, approval.claim, issuer.intentSurvives);
+      const outcome = await this.#store.reserveSerial(intent, approval.claim, issuer.intentSurvives, limit);
       if (outcome === 'reserved') return { serialNumber, tbsCertificate };
       if (outcome === 'claimed') return undefined;
+      if (outcome === 'limited')
+        throw new PkiError(
+          'issuance_limit',
+          `${approval.device} has ${template.certificatesPerDeviceMax} of “${template.name}”`,
+        );
     }
     throw new PkiError('internal', 'the random source repeats serial numbers');
   }
@@ -364,8 +364,28 @@ export class CertificateAuthority {
   }
 }
 
+/** The limit of a device: what is neither revoked nor due for renewal counts. */
+function limitOf(
+  { device }: Approval,
+  { certificatesPerDeviceMax, renewalPeriodMs }: CertificateTemplate,
+  now: Date,
+): IssuanceLimit | undefined {
+  if (certificatesPerDeviceMax === undefined) return undefined;
+  if (device === '')
+    throw new PkiError(
+      'issuance_limit',
+      'the template has a limit for each device, and this one has no name',
+    );
+  return {
+    certificatesMax: certificatesPerDeviceMax,
+    notAfterLater: new Date(now.getTime() + renewalPeriodMs),
+  };
+}
+
 /** Step 1 of `issue`: the template is the ceiling, and the requester holds the key. */
 function check(approval: Approval, template: CertificateTemplate): void {
+  if (template.approval === 'certificateManager' && approval.approvedBy === undefined)
+    throw new PkiError('approval_missing', `“${template.name}” wants a certificate manager’s approval`);
   if (!verifyCertificationRequest(approval.csr)) {
     throw new PkiError('csr_signature', 'the request is not signed by its own key');
   }
@@ -460,6 +480,7 @@ function issuedEntry(approval: Approval, certificate: Certificate, thumbprint: s
       serialNumber: certificate.serialNumber,
       thumbprint,
       device: approval.device,
+      ...(approval.approvedBy === undefined ? {} : { approvedBy: approval.approvedBy }),
     },
   };
 }

@@ -1,4 +1,5 @@
 /** Makes certificates: templates, issuance, serial numbers, lint, revocation, CRLs, and the two tiers of CAs. */
+export { type ApprovalSigner, signApproval } from './approval-signature.ts';
 export type { Approval, ApprovedRequest } from './approved-request.ts';
 export * from './certificate-authority.ts';
 export { crlUrlsOf, type OverdueCrl } from './crl.ts';

@@ -70,6 +70,8 @@ export interface TemplateDefinition {
   readonly ocspNoCheck?: boolean | undefined;
   readonly templateInformation?: TemplateInformation | undefined;
   readonly certificatesPerDeviceMax?: number | undefined;
+  readonly approval?: 'none' | 'certificateManager' | undefined;
+  readonly raSignature?: 'none' | 'required' | undefined;
 }
 
 /** What is wrong with a definition. */
@@ -164,6 +166,8 @@ function extended(
       : base.subjectAltNameFixed,
     securityIdentifier: definition.securityIdentifier ?? base.securityIdentifier,
     ocspNoCheck: definition.ocspNoCheck ?? base.ocspNoCheck,
+    approval: definition.approval ?? base.approval,
+    raSignature: definition.raSignature ?? base.raSignature,
     ...(definition.templateInformation && informationOf(definition.templateInformation, report)),
     ...(definition.certificatesPerDeviceMax === undefined
       ? {}

@@ -61,6 +61,10 @@ export interface CertificateTemplate {
   readonly information?: TemplateInformation;
   /** Certificates of this template that a device may have before their renewal period; any number if absent. */
   readonly certificatesPerDeviceMax?: number;
+  /** `certificateManager`: a person decides about every request (AD CS: “CA certificate manager approval”). */
+  readonly approval: 'none' | 'certificateManager';
+  /** `required`: what the RA approved bears its signature (AD CS: “This number of authorized signatures”: one). */
+  readonly raSignature: 'none' | 'required';
 }
 
 const HOUR_MS = 60 * 60 * 1000;
@@ -111,6 +115,8 @@ export const plainTemplate: CertificateTemplate = {
   subjectAltNameFixed: [],
   securityIdentifier: 'never',
   ocspNoCheck: false,
+  approval: 'none',
+  raSignature: 'none',
 };
 
 /**
@@ -178,6 +184,16 @@ export const builtInTemplates: readonly CertificateTemplate[] = [
     keyAlgorithms: ['rsa'],
   },
   {
+    // For clients that know one certificate of the server and no RA.
+    ...plainTemplate,
+    name: 'ra-combined',
+    displayName: 'RA Signing and Encryption',
+    validityMs: 730 * DAY_MS,
+    keyUsage: ['digitalSignature', 'keyEncipherment'],
+    extKeyUsage: [oid.certificateRequestAgent],
+    keyAlgorithms: ['rsa'],
+  },
+  {
     // AD CS: “OCSP Response Signing”: two weeks, renewed two days before the end.
     ...plainTemplate,
     name: 'ocsp-signing',
@@ -187,16 +203,6 @@ export const builtInTemplates: readonly CertificateTemplate[] = [
     // RFC 6960 §4.2.2.2: who signs answers for a CA says so by this purpose.
     extKeyUsage: [oid.ocspSigning],
     ocspNoCheck: true,
-  },
-  {
-    // For clients that know one certificate of the server and no RA.
-    ...plainTemplate,
-    name: 'ra-combined',
-    displayName: 'RA Signing and Encryption',
-    validityMs: 730 * DAY_MS,
-    keyUsage: ['digitalSignature', 'keyEncipherment'],
-    extKeyUsage: [oid.certificateRequestAgent],
-    keyAlgorithms: ['rsa'],
   },
   {
     // AD CS: “IPSec (Offline request)”.

@@ -47,7 +47,15 @@ export async function dispatch(
     case 'RenewalReq': {
       const { csr, ...manner } = await openPkcsReq(message, decrypt, refusedAlgorithms);
       const { challengePassword = '' } = csr;
-      const request = { ...context, csr, challengePassword, receivedAt: clock.now(), ...olderIn(message) };
+      const { signer } = message;
+      const request = {
+        ...context,
+        csr,
+        challengePassword,
+        signerSpki: signer.spki,
+        receivedAt: clock.now(),
+        ...olderIn(message),
+      };
       return { outcome: await ra.enrol(request), manner };
     }
     case 'CertPoll': {

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  type ApprovalSigner,
   assertIssuing,
   CertificateAuthority,
   type Issuer,
@@ -17,11 +18,12 @@ import {
   OneTimeChallenges,
   RegistrationAuthority,
   type RenewalPolicy,
+  sealKeyOf,
   type Validator,
 } from '../ra/index.ts';
 import { openPkiStore, type PkiDatabase, type PkiStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
-import { readChain } from './identity.ts';
+import { openIdentity, readChain } from './identity.ts';
 import { assertRootIsOffline } from './root-offline.ts';
 import { openValidator } from './validators.ts';
 
@@ -63,12 +65,16 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
   const store = await openPkiStore(databaseOf(config));
   try {
     const issuers: Issuer[] = [];
+    const { approvalSigning, authorizedSigners = approvalSigning?.certificate } = config.ra;
     for (const issuer of config.issuers) issuers.push(await openIssuer(issuer));
     const ca = new CertificateAuthority({
       issuers,
       templates: resolveTemplates(config.templates).templates,
       store,
       clock,
+      ...(authorizedSigners === undefined
+        ? {}
+        : { raCertificates: readChain(authorizedSigners).map(parseCertificate) }),
     });
     const hashKey = secretFromReference(config.ra.challengeHashKey);
     if (hashKey.length < CHALLENGE_HASH_KEY_CHARACTERS_MIN) {
@@ -105,6 +111,12 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
       serviceIdentity: config.serviceIdentity,
       clock,
       log,
+      holding: {
+        sealKey: sealKeyOf(Buffer.from(hashKey)),
+        expiresAfterMs: config.approval.expiresAfter,
+        waitingMax: config.approval.waitingMax,
+      },
+      ...(approvalSigning === undefined ? {} : { approvalSigner: approvalSignerOf(approvalSigning) }),
     });
     const close = async () => {
       for (const closer of closers) await closer();
@@ -126,6 +138,27 @@ function renewalPolicy({
     ...rest,
     ...(window === undefined ? {} : { windowMs: window }),
     ...(revokeReplacedAfter === undefined ? {} : { revokeReplacedAfterMs: revokeReplacedAfter }),
+  };
+}
+
+/** Opened by the first that signs: commands that approve nothing need no key of the RA. */
+function approvalSignerOf(
+  config: NonNullable<ServerConfig['ra']['approvalSigning']>,
+): () => Promise<ApprovalSigner> {
+  let opened: Promise<ApprovalSigner> | undefined;
+  const open = async (): Promise<ApprovalSigner> => {
+    const { certificate, key } = await openIdentity(config, 'sign');
+    return { certificate, sign: (algorithm, data) => key.sign(algorithm, data) };
+  };
+  return async () => {
+    opened ??= open();
+    try {
+      return await opened;
+    } catch (cause) {
+      // A token that is back is asked again.
+      opened = undefined;
+      throw cause;
+    }
   };
 }
 

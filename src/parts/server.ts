@@ -135,9 +135,10 @@ async function serveOnThreads(
  */
 function threadsOf(config: ServerConfig, clock: Clock): number {
   if (config.workers > 1 || process.platform !== 'linux') return 1;
-  const { issuers, endpoints, ocsp } = config;
+  const { issuers, endpoints, ocsp, ra } = config;
   const ofRa = endpoints.flatMap((endpoint) => Object.values(raPlacesOf(config, endpoint) ?? {}));
-  const keys = [...issuers, ...ofRa, ...(ocsp?.signers ?? [])].map(({ key }) => key);
+  const ofApproval = ra.approvalSigning === undefined ? [] : [ra.approvalSigning];
+  const keys = [...issuers, ...ofRa, ...ofApproval, ...(ocsp?.signers ?? [])].map(({ key }) => key);
   if (keys.some((key) => 'pkcs11' in key)) return 1;
   // A clock of the caller's own cannot be taken along into a thread.
   return clock === systemClock ? (config.threads ?? availableParallelism()) : 1;

@@ -3,7 +3,7 @@
 import { PkiError } from '../errors.ts';
 import { secretFromReference } from '../keys/index.ts';
 import type { OneTimeChallenges, Validator } from '../ra/index.ts';
-import { staticSecretValidator, webhookValidator } from '../ra/index.ts';
+import { manualApprovalValidator, staticSecretValidator, webhookValidator } from '../ra/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { ServerConfig } from './authorities.ts';
 import { readText, tlsIdentity } from './identity.ts';
@@ -33,6 +33,7 @@ export async function openValidator(
   { oneTime, closers, log, clock }: ValidatorSurroundings,
 ): Promise<Validator> {
   if (choice.oneTime !== undefined) return oneTime.validator();
+  if (choice.manualApproval !== undefined) return manualApprovalValidator;
   if (choice.staticSecret !== undefined) {
     const { hash, previousHash } = choice.staticSecret;
     return staticSecretValidator([

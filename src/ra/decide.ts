@@ -1,4 +1,4 @@
-/** The one decision point: from a request and what the validators said to a yes or a no. Pure. */
+/** The one decision point: from a request and what the validators said to a yes, a no or a question to a person. Pure. */
 import { type CertificateTemplate, judgeKey, judgeNames } from '../ca/index.ts';
 import {
   buildName,
@@ -17,22 +17,26 @@ import {
 import { type ErrorCode, PkiError } from '../errors.ts';
 import type { DirectoryEntry, Verdict } from './validator.ts';
 
+/** What a certificate may say, as it was made of a request and of what the validators said. */
+export interface Approvable {
+  readonly subject: Name;
+  readonly subjectAltName: readonly GeneralName[];
+  readonly securityIdentifier?: string;
+  readonly keyUsage?: readonly KeyUsage[];
+  readonly extKeyUsage?: readonly string[];
+  readonly device: string;
+  /**
+   * What the request asked for beyond the template and does not get: extensions, bits of keyUsage, attributes of the
+   * subject, names that the template takes from elsewhere; for the log.
+   */
+  readonly ignored: readonly string[];
+}
+
 /** What was decided. */
 export type Decision =
-  | {
-      readonly decision: 'approve';
-      readonly subject: Name;
-      readonly subjectAltName: readonly GeneralName[];
-      readonly securityIdentifier?: string;
-      readonly keyUsage?: readonly KeyUsage[];
-      readonly extKeyUsage?: readonly string[];
-      readonly device: string;
-      /**
-       * What the request asked for beyond the template and does not get: extensions, bits of keyUsage, attributes of the
-       * subject, names that the template takes from elsewhere; for the log.
-       */
-      readonly ignored: readonly string[];
-    }
+  | ({ readonly decision: 'approve' } & Approvable)
+  /** Nothing speaks against it, and a certificate manager has to say yes. */
+  | ({ readonly decision: 'hold' } & Approvable)
   | { readonly decision: 'refuse'; readonly code: ErrorCode; readonly detail: string }
   /** A validator could not be asked: nothing was decided, and the device may try again. */
   | { readonly decision: 'postpone'; readonly detail: string };
@@ -43,7 +47,8 @@ const readExtensions: readonly string[] = [oid.subjectAltName, oid.keyUsage, oid
 /**
  * Decides. Default deny: there must be a verdict, every verdict must accept, and what is asked must lie within the
  * template. Checks combine with AND; the first that fails gives the reason. A request with a part that cannot be read
- * is refused with the code of what is wrong with it.
+ * is refused with the code of what is wrong with it. What a person has to approve is held, and only when all else is
+ * well: nobody is asked about what could not be issued.
  */
 export function decide(
   template: CertificateTemplate,
@@ -95,8 +100,12 @@ function decideReadable(
     ...csr.extensions.map((extension) => extension.oid).filter((type) => !readExtensions.includes(type)),
     ...(askedUsage ?? []).filter((bit) => !template.keyUsage.includes(bit)),
   );
+  // AD CS: “CA certificate manager approval” of the template; or a validator of the endpoint says so.
+  const asksPerson =
+    template.approval === 'certificateManager' ||
+    verdicts.some((verdict) => verdict.verdict === 'accept' && verdict.approval === 'certificateManager');
   return {
-    decision: 'approve',
+    decision: asksPerson ? 'hold' : 'approve',
     subject,
     subjectAltName,
     ...(securityIdentifier === undefined ? {} : { securityIdentifier }),
@@ -115,9 +124,7 @@ function namesFor(
   csr: CertificationRequest,
   verdicts: readonly Verdict[],
   ignored: string[],
-):
-  | Decision
-  | Pick<Extract<Decision, { decision: 'approve' }>, 'subject' | 'subjectAltName' | 'securityIdentifier'> {
+): Decision | Pick<Approvable, 'subject' | 'subjectAltName' | 'securityIdentifier'> {
   const accepts = verdicts.filter((verdict): verdict is Accept => verdict.verdict === 'accept');
   // A part that cannot be read is an attempt or a fault, also where nobody would use it.
   const asked = { subject: csr.subject, subjectAltName: subjectAltNameOf(csr) };

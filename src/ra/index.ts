@@ -2,6 +2,7 @@
 export type { EnrolmentPolicy } from './policy.ts';
 export * from './registration-authority.ts';
 export type { RenewalPolicy } from './renewal.ts';
+export { sealKeyOf } from './sealed-request.ts';
 export type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 export * from './validators/challenge-order.ts';
 export * from './validators/manual-approval.ts';

@@ -1,11 +1,19 @@
 /** The registration authority: takes a request through seen-before, validators, decision, issue and notification. */
 import { createHash, hash } from 'node:crypto';
 import { ApprovedRequest } from '../ca/approved-request.ts';
-import { type CertificateAuthority, type CertificateTemplate, needsDirectory } from '../ca/index.ts';
+import {
+  type Approval,
+  type ApprovalSigner,
+  type CertificateAuthority,
+  type CertificateTemplate,
+  needsDirectory,
+  signApproval,
+} from '../ca/index.ts';
 import {
   type Certificate,
   type CertificationRequest,
   commonNameOf,
+  generalNamesToString,
   hex,
   type Name,
   nameToString,
@@ -13,11 +21,19 @@ import {
   randomOctets,
 } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
-import type { AcceptedEnrolment, CertificateRecord, EnrolmentRecord, RaStore } from '../store/index.ts';
+import type {
+  AcceptedEnrolment,
+  CertificateRecord,
+  EnrolmentRecord,
+  HeldRecord,
+  HeldRequest,
+  RaStore,
+} from '../store/index.ts';
 import { type Clock, type Log, newReference } from '../telemetry.ts';
-import { type Decision, decide } from './decide.ts';
+import { type Approvable, type Decision, decide } from './decide.ts';
 import type { EnrolmentPolicy } from './policy.ts';
 import { isOwnAndGood, judgeRenewal, namesakes, type Renewal, templateFor, verdictOf } from './renewal.ts';
+import { openSealedRequest, sealRequest } from './sealed-request.ts';
 import type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 
 /** What became of a request. */
@@ -54,6 +70,19 @@ export interface RegistrationAuthorityOptions {
   readonly serviceIdentity: string;
   readonly clock: Clock;
   readonly log: Log;
+  readonly holding: HoldingPolicy;
+  /** Signs what is approved, for templates that ask for it; opened when the first one does. There is none if absent. */
+  readonly approvalSigner?: () => Promise<ApprovalSigner>;
+}
+
+/** How requests wait for a certificate manager. */
+export interface HoldingPolicy {
+  /** Seals them in the store; `sealKeyOf`. */
+  readonly sealKey: Uint8Array;
+  /** How long they can be decided about. */
+  readonly expiresAfterMs: number;
+  /** How many of an endpoint may wait: whoever may ask for approval without a challenge is to fill no disk. */
+  readonly waitingMax: number;
 }
 
 /** A question about a certificate of ours, as a door hands it to the RA (RFC 8894 §3.3.4, §3.3.5). */
@@ -96,6 +125,8 @@ const REPLACED_AT_ONCE_MAX = 100;
 const NTE_FAIL = 0x80090020;
 /** HRESULT CERTSRV_E_TEMPLATE_DENIED: what AD CS reports when its policy says no. */
 const CERTSRV_E_TEMPLATE_DENIED = 0x80094012;
+/** HRESULT CERTSRV_E_ADMIN_DENIED_REQUEST: what AD CS reports when a certificate manager says no. */
+const CERTSRV_E_ADMIN_DENIED_REQUEST = 0x80094014;
 /** How long a copy of a request that another process works on is waited for: far below any client's patience. */
 const BUSY_WAIT_MS = 5_000;
 const BUSY_POLL_MS = 50;
@@ -120,6 +151,11 @@ export class RegistrationAuthority {
    * Never throws: a broken world is `unavailable` or, if an invariant broke, `refused` with code `internal`.
    */
   async enrol(request: EnrolmentRequest): Promise<Outcome> {
+    return await this.#enrolAs(request, undefined);
+  }
+
+  /** `heldAs`: the replay key of a request that was held, which this is once more. */
+  async #enrolAs(request: EnrolmentRequest, heldAs: string | undefined): Promise<Outcome> {
     const policy = this.#policies.get(request.endpoint);
     if (policy === undefined)
       return await this.refuse('template_denied', 'the endpoint has no policy', request);
@@ -129,7 +165,7 @@ export class RegistrationAuthority {
       if ('outcome' in judged) return judged;
       course = judged;
     }
-    const replayKey = replayKeyOf(course, request);
+    const replayKey = heldAs ?? replayKeyOf(course, request);
     // One at a time for each replay key: a copy waits, and then finds what its first became.
     for (let earlier = this.#inFlight.get(replayKey); earlier; earlier = this.#inFlight.get(replayKey))
       await earlier;
@@ -150,8 +186,25 @@ export class RegistrationAuthority {
    *
    * Never throws, as `enrol`.
    */
-  async poll(request: PollRequest): Promise<Outcome> {
-    return await this.refuse('certificate_unknown', 'no request of this transaction and key waits', request);
+  async poll({ signerSpki, ...context }: PollRequest): Promise<Outcome> {
+    const { store, clock, holding } = this.#options;
+    try {
+      const { endpoint, transactionID } = context;
+      const signerKeyHash = hash('sha256', signerSpki, 'hex');
+      const held = await store.heldRequest({ endpoint, transactionID, signerKeyHash });
+      if (held === undefined)
+        return await this.refuse('certificate_unknown', 'no such request of this key waited here', context);
+      if (held.status === 'pending' && clock.now() < held.expiresAt)
+        return { outcome: 'pending', requestID: held.requestID };
+      // From here on it is the request itself that comes again.
+      const { approvable: _, ...request } = openSealedRequest(holding.sealKey, held);
+      return await this.#enrolAs(
+        { ...context, ...request, signerSpki, receivedAt: clock.now() },
+        held.replayKey,
+      );
+    } catch (cause) {
+      return await this.#broke(cause, context);
+    }
   }
 
   /**
@@ -267,11 +320,12 @@ export class RegistrationAuthority {
     }
     // Step 2: ask the validators, all of them.
     const startMs = performance.now();
-    const verdicts = await this.#askValidators(policy, request);
+    const verdicts = await this.#askValidators(policy.validators, request);
     const validatedMs = performance.now();
     // Step 3: decide.
     const decision = decide(this.#templateOf(policy), request.csr, verdicts);
-    if (decision.decision !== 'approve') return await this.#declined(policy, decision, verdicts, request);
+    if (decision.decision === 'refuse' || decision.decision === 'postpone')
+      return await this.#declined(policy, decision, verdicts, request);
     // Step 4: claim the challenge and issue, in one transaction; exactly one request gets it.
     const device = decision.device === '' ? (commonNameOf(request.csr.subject) ?? '') : decision.device;
     const claim: AcceptedEnrolment = {
@@ -284,6 +338,8 @@ export class RegistrationAuthority {
       acceptedAt: this.#options.clock.now(),
       ...replacedBy(policy),
     };
+    if (decision.decision === 'hold')
+      return await this.#hold(policy, { ...decision, device }, request, claim);
     const certificate = await this.#issue(policy, { ...decision, device }, request, { claim });
     if (certificate !== undefined) {
       const issuedMs = performance.now();
@@ -308,9 +364,9 @@ export class RegistrationAuthority {
     return await this.#again(policy, other, request);
   }
 
-  async #askValidators(policy: EnrolmentPolicy, request: EnrolmentRequest): Promise<Verdict[]> {
+  async #askValidators(validators: readonly Validator[], request: EnrolmentRequest): Promise<Verdict[]> {
     const verdicts: Verdict[] = [];
-    for (const validator of policy.validators) verdicts.push(await validator.validate(request));
+    for (const validator of validators) verdicts.push(await validator.validate(request));
     return verdicts;
   }
 
@@ -333,10 +389,10 @@ export class RegistrationAuthority {
     if (decision.decision === 'postpone')
       throw new PkiError('internal', 'an operator’s word is always there');
     if (decision.decision === 'refuse') throw new PkiError(decision.code, decision.detail);
-    const { decision: _, device: __, ignored, ...approved } = decision;
+    const { decision: said, device: __, ignored, ...approved } = decision;
     if (ignored.length > 0) log.info({ dropped: ignored }, 'dropped what the template does not give');
     const certificate = await ca.issue(
-      ApprovedRequest.mint({
+      await this.#minted({
         requestID: freshRequestID(clock.now()),
         issuer: order.issuer,
         template: order.template,
@@ -344,6 +400,8 @@ export class RegistrationAuthority {
         ...approved,
         requester: order.operator,
         device: '',
+        // The operator who orders it is the person who would be asked.
+        ...(said === 'hold' ? { approvedBy: order.operator } : {}),
       }),
     );
     if (certificate === undefined)
@@ -377,17 +435,129 @@ export class RegistrationAuthority {
       case 'intent':
         return await this.refuse('enrolment_busy', `request ${seen.requestID} is being signed`, request);
       default: {
+        const held = await this.#options.store.heldRequest({ requestID: seen.requestID });
+        if (held !== undefined) return await this.#afterHold(policy, seen, held, request);
         // Accepted, but the process died before a certificate was on record. The validator said yes to this very
         // request, so it is not asked again: its challenge may be spent. Only what it knew of the device is on no record.
         const template = this.#templateOf(policy);
         const verdicts: Verdict[] =
           policy.renews !== undefined || needsDirectory(template)
-            ? await this.#askValidators(policy, request)
-            : [{ verdict: 'accept', names: 'vouched', device: seen.device }];
+            ? await this.#askValidators(policy.validators, request)
+            : [
+                { verdict: 'accept', names: 'vouched', device: seen.device },
+                // Who asks for no challenge can be asked again, and may want a person to be asked.
+                ...(await this.#askValidators(policy.validators.filter(asksAnew), request)),
+              ];
         const decision = decide(template, request.csr, verdicts);
-        if (decision.decision !== 'approve') return await this.#declined(policy, decision, verdicts, request);
+        if (decision.decision === 'refuse' || decision.decision === 'postpone')
+          return await this.#declined(policy, decision, verdicts, request);
         const { requestID, device } = seen;
+        if (decision.decision === 'hold')
+          return await this.#hold(policy, { ...decision, device }, request, seen);
         const certificate = await this.#issue(policy, { ...decision, device }, request, { requestID });
+        if (certificate === undefined)
+          throw new PkiError('internal', 'a claim that is on record cannot be lost');
+        return await this.#deliver(policy, seen, request, certificate);
+      }
+    }
+  }
+
+  /** Step 4 for what a person has to approve: the request waits, under its claim. */
+  async #hold(
+    policy: Course,
+    approvable: Approvable,
+    request: EnrolmentRequest,
+    claim: AcceptedEnrolment,
+  ): Promise<Outcome> {
+    const { store, clock, log, holding, serviceIdentity } = this.#options;
+    const at = clock.now();
+    const { csr, challengePassword, renews, signerSpki = csr.spki } = request;
+    const label = {
+      requestID: claim.requestID,
+      endpoint: claim.endpoint,
+      issuer: policy.issuer,
+      template: policy.template,
+      subject: nameToString(approvable.subject),
+      subjectAltName: generalNamesToString(approvable.subjectAltName),
+    };
+    const held: HeldRequest = {
+      ...claim,
+      ...label,
+      signerKeyHash: hash('sha256', signerSpki, 'hex'),
+      sealed: sealRequest(holding.sealKey, label, {
+        csr,
+        challengePassword,
+        ...(renews === undefined ? {} : { renews }),
+        approvable,
+      }),
+      expiresAt: new Date(at.getTime() + holding.expiresAfterMs),
+    };
+    const outcome = await store.holdRequest({
+      request: held,
+      waitingMax: holding.waitingMax,
+      audit: {
+        at,
+        event: 'enrolment.held',
+        actor: serviceIdentity,
+        reference: '',
+        code: '',
+        text: 'the request waits for a certificate manager',
+        detail: {
+          ...label,
+          subject: label.subject.slice(0, AUDITED_SUBJECT_CHARACTERS_MAX),
+          transactionID: claim.transactionID,
+          device: claim.device,
+          source: request.source,
+        },
+      },
+    });
+    if (outcome === 'full')
+      return await this.refuse('approval_queue_full', `${holding.waitingMax} requests wait`, request);
+    if (outcome === 'held') {
+      log.info({ requestID: claim.requestID, endpoint: claim.endpoint }, 'waits for a certificate manager');
+      return { outcome: 'pending', requestID: claim.requestID };
+    }
+    const other = await store.enrolment(claim.endpoint, claim.replayKey);
+    if (other === undefined) throw new PkiError('internal', 'an accepted enrolment cannot be read');
+    return await this.#again(policy, other, request);
+  }
+
+  /** A request that was held comes again, and has no certificate: whatever was decided is done now. */
+  async #afterHold(
+    policy: Course,
+    seen: EnrolmentRecord,
+    held: HeldRecord,
+    request: EnrolmentRequest,
+  ): Promise<Outcome> {
+    const { store, clock, holding } = this.#options;
+    const { requestID, decidedBy = '', comment = '' } = held;
+    switch (held.status) {
+      case 'pending':
+        return clock.now() < held.expiresAt
+          ? { outcome: 'pending', requestID }
+          : await this.refuse('approval_expired', `it waited until ${held.expiresAt.toISOString()}`, request);
+      case 'denied':
+        if (seen.notifiedAt === undefined) {
+          // All of them had accepted.
+          await this.#notifyFailure(
+            policy.validators,
+            request,
+            CERTSRV_E_ADMIN_DENIED_REQUEST,
+            'approval_denied',
+          );
+          await store.recordNotified(seen, clock.now());
+        }
+        return await this.refuse(
+          'approval_denied',
+          `request ${held.id}, by ${decidedBy}: ${comment}`,
+          request,
+        );
+      case 'issued':
+        throw new PkiError('enrolment_busy', `request ${requestID} was issued in this instant`);
+      case 'approved': {
+        const { approvable } = openSealedRequest(holding.sealKey, held);
+        const under = { requestID, approvedBy: decidedBy };
+        const certificate = await this.#issue(policy, approvable, request, under);
         if (certificate === undefined)
           throw new PkiError('internal', 'a claim that is on record cannot be lost');
         return await this.#deliver(policy, seen, request, certificate);
@@ -409,9 +579,11 @@ export class RegistrationAuthority {
   /** Step 5: the CA issues what the RA approved: under a claim that is made now, or for one that is on record. */
   async #issue(
     policy: EnrolmentPolicy,
-    approved: Extract<Decision, { decision: 'approve' }>,
+    approved: Approvable,
     request: EnrolmentRequest,
-    under: { readonly claim: AcceptedEnrolment } | { readonly requestID: string },
+    under:
+      | { readonly claim: AcceptedEnrolment }
+      | { readonly requestID: string; readonly approvedBy?: string },
   ): Promise<Certificate | undefined> {
     const { ca, log, serviceIdentity } = this.#options;
     const requestID = 'claim' in under ? under.claim.requestID : under.requestID;
@@ -419,7 +591,7 @@ export class RegistrationAuthority {
       log.info({ requestID, dropped: approved.ignored }, 'dropped what the template does not give');
     try {
       return await ca.issue(
-        ApprovedRequest.mint({
+        await this.#minted({
           requestID,
           issuer: policy.issuer,
           template: policy.template,
@@ -433,13 +605,26 @@ export class RegistrationAuthority {
           ...(approved.extKeyUsage === undefined ? {} : { extKeyUsage: approved.extKeyUsage }),
           requester: serviceIdentity,
           device: approved.device,
-          ...('claim' in under ? { claim: under.claim } : {}),
+          ...('claim' in under
+            ? { claim: under.claim }
+            : under.approvedBy === undefined
+              ? {}
+              : { approvedBy: under.approvedBy }),
         }),
       );
     } catch (cause) {
       await this.#notifyFailure(policy.validators, request, NTE_FAIL, errorCodeOf(cause));
       throw cause;
     }
+  }
+
+  /** The RA's yes, signed where the template wants the CA to believe a key and not this process. */
+  async #minted(approval: Approval): Promise<ApprovedRequest> {
+    const { ca, approvalSigner } = this.#options;
+    if (ca.template(approval.template).raSignature === 'none' || approvalSigner === undefined)
+      return ApprovedRequest.mint(approval);
+    const raSignature = await signApproval(approval, await approvalSigner());
+    return ApprovedRequest.mint({ ...approval, raSignature });
   }
 
   /**
@@ -490,7 +675,7 @@ export class RegistrationAuthority {
 
   async #declined(
     policy: EnrolmentPolicy,
-    decision: Exclude<Decision, { decision: 'approve' }>,
+    decision: Extract<Decision, { decision: 'refuse' | 'postpone' }>,
     verdicts: readonly Verdict[],
     request: EnrolmentRequest,
   ): Promise<Outcome> {
@@ -559,6 +744,10 @@ function replacedBy({ renews }: Course): Pick<AcceptedEnrolment, 'replaces'> {
 
 function wantsChallenge({ challengeUse }: Validator): boolean {
   return challengeUse !== 'none';
+}
+
+function asksAnew(validator: Validator): boolean {
+  return !wantsChallenge(validator);
 }
 
 /**

@@ -18,6 +18,8 @@ export interface EnrolmentRequest {
    * RenewalReq); then it is here whatever it is.
    */
   readonly renews?: { readonly signer: Certificate; readonly asked: 'expressly' | 'implicitly' };
+  /** DER of the SubjectPublicKeyInfo that the message is signed with: who asks for it later has to hold this key. */
+  readonly signerSpki?: Uint8Array;
   /** Where it came from, for the log only: never a ground for a decision. */
   readonly source: string;
   readonly receivedAt: Date;
@@ -32,7 +34,7 @@ export interface DirectoryEntry {
 }
 
 /**
- * The answer of a validator. Only `accept` lets a request go on.
+ * The answer of a validator. Only `accept` lets a request go on; one with `approval`, as far as a certificate manager.
  *
  * `device` is what the validator knows the device by, if it says so. `names` is `vouched` if it has compared the request's
  * subjectAltName with what it knows, and `claimed` if the names are the client's own word. `directory` is what templates
@@ -46,6 +48,7 @@ export type Verdict =
       readonly names: 'vouched' | 'claimed';
       readonly directory?: DirectoryEntry | 'as-requested';
       readonly device?: string;
+      readonly approval?: 'certificateManager';
     }
   | { readonly verdict: 'refuse'; readonly code: ErrorCode; readonly detail: string }
   | { readonly verdict: 'unreachable'; readonly detail: string };

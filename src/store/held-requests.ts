@@ -22,7 +22,7 @@ interface Writes {
 
 const HELD = `
   SELECT held.id, held.requestID, held.endpoint, held.replayKey, held.transactionID, held.signerKeyHash, held.issuer,
-    held.template, held.subject, held.subjectAltName, held.contentHash, held.sealed, held.expiresAt, held.decidedAt,
+    held.template, held.subject, held.subjectAltName, held.sealed, held.expiresAt, held.decidedAt,
     held.decidedBy, held.comment, enrolment.publicKeyHash, enrolment.requestHash, enrolment.device,
     enrolment.acceptedAt,
     CASE WHEN held.status = 'approved' AND certificate.id IS NOT NULL THEN 'issued' ELSE held.status END AS status
@@ -61,8 +61,8 @@ export class SqliteHeldRequests implements Omit<HeldRequestStore, 'appendAudit' 
         return 'claimed';
       this.#file.run(
         `INSERT INTO held_request (requestID, endpoint, replayKey, transactionID, signerKeyHash, issuer, template,
-           subject, subjectAltName, contentHash, sealed, expiresAt, status)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')`,
+           subject, subjectAltName, sealed, expiresAt, status)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')`,
         requestID,
         endpoint,
         replayKey,
@@ -72,7 +72,6 @@ export class SqliteHeldRequests implements Omit<HeldRequestStore, 'appendAudit' 
         request.template,
         request.subject,
         request.subjectAltName,
-        request.contentHash,
         request.sealed,
         request.expiresAt.getTime(),
       );

@@ -22,7 +22,7 @@ interface Writes {
 
 const HELD = `
   SELECT held.id, held."requestID", held.endpoint, held."replayKey", held."transactionID", held."signerKeyHash",
-    held.issuer, held.template, held.subject, held."subjectAltName", held."contentHash", held.sealed,
+    held.issuer, held.template, held.subject, held."subjectAltName", held.sealed,
     held."expiresAt", held."decidedAt", held."decidedBy", held.comment, enrolment."publicKeyHash",
     enrolment."requestHash", enrolment.device, enrolment."acceptedAt",
     CASE WHEN held.status = 'approved' AND certificate.id IS NOT NULL THEN 'issued' ELSE held.status END AS status
@@ -65,8 +65,8 @@ export class PostgresHeldRequests implements Omit<HeldRequestStore, 'appendAudit
       }
       const inserted = await session.run(
         `INSERT INTO held_request ("requestID", endpoint, "replayKey", "transactionID", "signerKeyHash", issuer, template,
-           subject, "subjectAltName", "contentHash", sealed, "expiresAt", status)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending') ON CONFLICT DO NOTHING`,
+           subject, "subjectAltName", sealed, "expiresAt", status)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'pending') ON CONFLICT DO NOTHING`,
         requestID,
         endpoint,
         replayKey,
@@ -76,7 +76,6 @@ export class PostgresHeldRequests implements Omit<HeldRequestStore, 'appendAudit
         request.template,
         request.subject,
         request.subjectAltName,
-        request.contentHash,
         request.sealed,
         request.expiresAt.getTime(),
       );

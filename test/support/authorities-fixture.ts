@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
 import {
+  type ApprovalSigner,
   builtInTemplates,
   CertificateAuthority,
   type CertificateTemplate,
@@ -52,9 +53,11 @@ import {
   type EnrolmentPolicy,
   type EnrolmentRequest,
   hashStaticSecret,
+  manualApprovalValidator,
   OneTimeChallenges,
   RegistrationAuthority,
   type RenewalPolicy,
+  sealKeyOf,
   staticSecretValidator,
   type Validator,
   type Verdict,
@@ -249,6 +252,10 @@ export const endpointPaths = {
   scripted: ['/certsrv/mscep/mscep.dll', '/certsrv/mscep', '/cgi-bin/pkiclient.exe'],
   /** One-time and scripted: both must accept. */
   both: ['/scep/both'],
+  /** Asks a person, and nobody else. */
+  manual: ['/scep/manual'],
+  /** As `scripted`, and then a person. */
+  asked: ['/scep/asked'],
 } as const;
 
 /** Name of an endpoint of the fixture. */
@@ -263,6 +270,10 @@ export interface FixtureOptions {
   readonly issuer?: Issuer;
   readonly templates?: readonly CertificateTemplate[];
   readonly clock?: FixtureClock;
+  /** Signs what is approved, in the place of the fixture's RA. */
+  readonly approvalSigner?: ApprovalSigner;
+  /** How many requests of an endpoint may wait. */
+  readonly waitingMax?: number;
   /** Of every endpoint; none if absent. */
   readonly limits?: EndpointLimits;
   /** Of every endpoint; none renews if absent. */
@@ -307,6 +318,7 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
     templates: options.templates ?? builtInTemplates,
     store,
     clock,
+    raCertificates: [certificates.raSigning],
   });
   const oneTime = new OneTimeChallenges({ store, hashKey: Buffer.alloc(32, 'hash key'), clock });
   const scripted = new ScriptedValidator();
@@ -326,10 +338,19 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
       policy('legacy', staticSecretValidator([staticSecretHash])),
       policy('scripted', scripted),
       policy('both', oneTime.validator(), scripted),
+      policy('manual', manualApprovalValidator),
+      policy('asked', scripted, manualApprovalValidator),
     ],
     serviceIdentity: 'TEST\\svc-ra',
     clock,
     log,
+    holding: {
+      sealKey: sealKeyOf(Buffer.alloc(32, 'hash key')),
+      expiresAfterMs: 30 * DAY_MS,
+      waitingMax: options.waitingMax ?? 100,
+    },
+    approvalSigner: async () =>
+      options.approvalSigner ?? { certificate: certificates.raSigning, sign: keys.raSigning.signs },
   });
   return {
     folder,
@@ -386,10 +407,7 @@ export async function openTestServer(options: FixtureOptions = {}): Promise<Test
       ...(options.limits && { limits: options.limits }),
       ra: () => raIdentity,
       refusedAlgorithms: name === 'legacy' ? new Set() : refusedByDefault,
-      capabilities: capabilitiesOf(
-        clientProfiles.standard,
-        options.renewal === undefined ? [] : ['Renewal'],
-      ),
+      capabilities: capabilitiesOf(clientProfiles.standard, options.renewal === undefined ? [] : ['Renewal']),
     }),
   );
   const log = pino(

@@ -18,6 +18,8 @@ export type StoreWrite =
   | 'reserveCrlNumber'
   | 'recordCrl'
   | 'recordNotified'
+  | 'holdRequest'
+  | 'decideRequest'
   | 'createChallenge'
   | 'forgetReplaced'
   | 'certificateBySerial';

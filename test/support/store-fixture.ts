@@ -72,7 +72,6 @@ export function heldOf(
     subject: `CN=${own.requestID}`,
     subjectAltName: `DNS:${own.requestID}.example`,
     signerKeyHash: `key of ${own.requestID}`,
-    contentHash: `content of ${own.requestID}`,
     sealed: Buffer.from(`sealed ${own.requestID}`),
     expiresAt: instant(30),
     ...own,
