@@ -1,6 +1,6 @@
 /** Which public keys may be certified. */
-import { createHash } from 'node:crypto';
-import { hex, type PublicKeyInfo, parsePublicKeyInfo, publicKeyOf, sameOctets } from '../codec/index.ts';
+import { hash } from 'node:crypto';
+import { hex, type PublicKeyInfo, parsePublicKeyInfo, publicKeyOf, Recent } from '../codec/index.ts';
 import { type ErrorCode, PkiError } from '../errors.ts';
 import { knownKeys } from './known-keys.ts';
 import { closeFactorsOf, type Effort, hasRocaMark, smallFactorOf } from './rsa-factors.ts';
@@ -85,7 +85,7 @@ export const keyRules: readonly KeyRule[] = [
     citation: 'RFC 9500 §1; CA/Browser Forum Baseline Requirements §6.1.1.3',
     requires: 'The private half was not published.',
     check: ({ spki }) => {
-      const origin = knownKeys.get(createHash('sha256').update(spki).digest('hex'));
+      const origin = knownKeys.get(hash('sha256', spki, 'hex'));
       return origin === undefined ? undefined : `the private key is public: ${origin}`;
     },
   },
@@ -144,14 +144,13 @@ export interface KeyFinding {
   readonly detail: string;
 }
 
-/** The keys that were looked at last, newest first. */
-const recentFindings: {
-  readonly spki: Uint8Array;
-  readonly effort: Effort;
-  readonly finding?: KeyFinding;
-}[] = [];
-/** RA, CA and lint ask about the same key within one request, while a handful of other requests are on their way. */
-const RECENT_FINDINGS_MAX = 8;
+/** RA, CA and lint ask about the same key within one request, while other requests are on their way. */
+const RECENT_KEYS = 64;
+/** What was found of the keys that were looked at last; `sound` if nothing. */
+const recentFindings: Readonly<Record<Effort, Recent<KeyFinding | 'sound'>>> = {
+  quick: new Recent(RECENT_KEYS),
+  thorough: new Recent(RECENT_KEYS),
+};
 
 /**
  * Looks at the key of a SubjectPublicKeyInfo by every rule that holds whatever the template; `undefined` if none is
@@ -160,17 +159,8 @@ const RECENT_FINDINGS_MAX = 8;
  * @throws PkiError `der_malformed`.
  */
 export function findingOfKey(spki: Uint8Array, effort: Effort = 'quick'): KeyFinding | undefined {
-  const known = recentFindings.find((recent) => recent.effort === effort && sameOctets(recent.spki, spki));
-  if (known !== undefined) return known.finding;
-  const finding = examine(spki, effort);
-  // A copy: the octets are a view of a whole message.
-  recentFindings.unshift({
-    spki: Uint8Array.from(spki),
-    effort,
-    ...(finding === undefined ? {} : { finding }),
-  });
-  recentFindings.length = Math.min(recentFindings.length, RECENT_FINDINGS_MAX);
-  return finding;
+  const finding = recentFindings[effort].of(spki, () => examine(spki, effort) ?? 'sound');
+  return finding === 'sound' ? undefined : finding;
 }
 
 function examine(spki: Uint8Array, effort: Effort): KeyFinding | undefined {

@@ -118,18 +118,22 @@ export function closeFactorsOf(modulus: bigint, effort: Effort): readonly [bigin
   return undefined;
 }
 
-/** The integer part of the square root, by Newton's method. */
+/** The integer part of the square root. */
 export function integerRoot(value: bigint): bigint {
-  if (value < 2n ** 52n) return BigInt(Math.floor(Math.sqrt(Number(value))));
-  // The leading bits give a first guess that is right to some fifty bits and, rounded up, never too small.
-  const bits = value.toString(16).length * 4;
-  const shift = BigInt((bits - 48) & ~1);
-  let root = BigInt(Math.ceil(Math.sqrt(Number((value >> shift) + 1n)))) << (shift / 2n);
-  for (;;) {
-    const next = (root + value / root) >> 1n;
-    if (next >= root) return root;
-    root = next;
-  }
+  return rootOf(value, value.toString(16).length * 4);
+}
+
+/** The root of the upper half gives half of the root's bits, and one step of Newton's method the rest. */
+function rootOf(value: bigint, bitsMax: number): bigint {
+  if (bitsMax <= 52) return BigInt(Math.floor(Math.sqrt(Number(value))));
+  const half = Math.floor(bitsMax / 4);
+  const shift = BigInt(half);
+  // One more than the upper half's, so that it is too large, and by less than 2^half; then Newton's step is too large by
+  // a few at most, however many leading zeros the hexadecimal text hid.
+  const guess = (rootOf(value >> (2n * shift), bitsMax - 2 * half) + 1n) << shift;
+  let root = (guess + value / guess) >> 1n;
+  while (root * root > value) root -= 1n;
+  return root;
 }
 
 /** What 65537 generates modulo a prime; primes of which it generates everything say nothing and are left out. */

@@ -16,6 +16,7 @@ import {
   tag,
 } from './der.ts';
 import { oid } from './oid.ts';
+import { Recent } from './recent.ts';
 
 /** AlgorithmIdentifier (RFC 5280 §4.1.1.2) as it came. */
 export interface AlgorithmIdentifier {
@@ -330,10 +331,9 @@ function loadPublicKey(spki: Uint8Array): KeyObject {
   return createPublicKey({ key, format: 'jwk' });
 }
 
-/** The keys that were loaded last, newest first. */
-const recentKeys: { readonly spki: Uint8Array; readonly key: KeyObject }[] = [];
-/** A message's key is used three times within a few milliseconds, while a handful of other messages are on their way. */
-const RECENT_KEYS_MAX = 8;
+/** A message's key is used three times within a few milliseconds, while others are on their way. */
+const RECENT_KEYS = 64;
+const recentKeys = new Recent<KeyObject>(RECENT_KEYS);
 
 /**
  * Node's key for a SubjectPublicKeyInfo. The last few are kept, because loading a key costs half as much as verifying
@@ -342,14 +342,8 @@ const RECENT_KEYS_MAX = 8;
  * @throws PkiError `algorithm_unsupported` if the key is of a kind, or on a curve point, that cannot be used.
  */
 export function publicKeyOf(spki: Uint8Array): KeyObject {
-  const known = recentKeys.find((recent) => recent.spki === spki || sameOctets(recent.spki, spki));
-  if (known !== undefined) return known.key;
   try {
-    const key = loadPublicKey(spki);
-    // A copy: the octets are a view of the whole message, which must not be kept in memory for its key.
-    recentKeys.unshift({ spki: Uint8Array.from(spki), key });
-    recentKeys.length = Math.min(recentKeys.length, RECENT_KEYS_MAX);
-    return key;
+    return recentKeys.of(spki, loadPublicKey);
   } catch (cause) {
     throw new PkiError('algorithm_unsupported', 'the public key cannot be used', { cause });
   }

@@ -14,3 +14,4 @@ export * from './oid.ts';
 export * from './password-recipient.ts';
 export * from './pem.ts';
 export * from './random.ts';
+export * from './recent.ts';
