@@ -18,7 +18,6 @@ import {
 import { PkiError } from '../errors.ts';
 import {
   describePlace,
-  type FilePlace,
   generateKeyFile,
   generateTokenKey,
   type KeyAlgorithm,
@@ -27,39 +26,17 @@ import {
   openKey,
   type PrivateKey,
   secretFromReference,
-  type TokenPlace,
 } from '../keys/index.ts';
 import { configOption, loadConfig } from './context.ts';
+import { type PlaceOptions, placeOf, withPlace } from './key-place.ts';
 import { type ListingOptions, printFacts, printRows } from './output.ts';
 
 const algorithms: readonly KeyAlgorithm[] = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'p-256', 'p-384'];
-
-interface PlaceOptions {
-  readonly file?: string;
-  readonly passphrase?: string;
-  readonly module?: string;
-  readonly token?: string;
-  readonly serial?: string;
-  readonly label?: string;
-  readonly id?: string;
-  readonly pin?: string;
-}
 
 interface GenerateOptions extends ListingOptions, PlaceOptions {
   readonly algorithm: KeyAlgorithm;
   readonly use: KeyUse;
 }
-
-const withPlace = (command: Command): Command =>
-  command
-    .option('--file <path>', 'encrypted PKCS #8 file')
-    .option('--passphrase <reference>', 'of the file: file:PATH or env:NAME')
-    .option('--module <path>', 'PKCS #11 library of the token’s maker')
-    .option('--token <label>', 'label of the token')
-    .option('--serial <number>', 'serial number of the token')
-    .option('--label <label>', 'label of the key')
-    .option('--id <hex>', 'identifier of the key; a new one gets a random one')
-    .option('--pin <reference>', 'user PIN of the token: file:PATH or env:NAME');
 
 /** Adds the commands. */
 export function addKey(program: Command): void {
@@ -113,23 +90,6 @@ export function addKey(program: Command): void {
       );
       if (rows.some(({ code }) => code !== undefined)) process.exitCode = 1;
     });
-}
-
-/** The place that the options name. @throws PkiError `config_invalid` unless it is exactly one. */
-function placeOf(options: PlaceOptions): FilePlace | { readonly pkcs11: TokenPlace & { label: string } } {
-  const { file, passphrase, module, token, serial, label, id, pin } = options;
-  if (file !== undefined && module === undefined && passphrase !== undefined) return { file, passphrase };
-  if (module !== undefined && file === undefined && label !== undefined && pin !== undefined) {
-    if ((token ?? serial) === undefined)
-      throw new PkiError('config_invalid', 'name the token by --token, --serial, or both');
-    if (id !== undefined && !/^([0-9a-f]{2})+$/.test(id))
-      throw new PkiError('config_invalid', '--id takes an even number of hexadecimal digits, in lower case');
-    return { pkcs11: { module, token, serial, label, id, pin } };
-  }
-  throw new PkiError(
-    'config_invalid',
-    'either --file with --passphrase, or --module with --token, --label and --pin',
-  );
 }
 
 async function generate(options: GenerateOptions): Promise<{ made: PrivateKey; place: KeyPlace }> {

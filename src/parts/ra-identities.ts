@@ -139,6 +139,30 @@ export function openRaUpkeep(
   };
 }
 
+/**
+ * Every key of the RA that opens envelopes, of all endpoints and of all generations that are kept, valid or not: for who
+ * reads a message that was captured.
+ *
+ * @throws PkiError `key_capability`, `key_locked`, `key_unavailable`, `config_invalid`.
+ */
+export async function openEncryptionKeys(
+  config: ServerConfig,
+  authorities: Pick<Authorities, 'ca' | 'ra' | 'store'>,
+  log: Log,
+  clock: Clock,
+): Promise<readonly RaHolder[]> {
+  const found: RaHolder[] = [];
+  for (const certificates of automaticOf(config, authorities, log, clock).values()) {
+    await certificates.reload();
+    found.push(...certificates.generations.map(({ encryption }) => encryption));
+  }
+  for (const endpoint of config.endpoints) {
+    const places = raPlacesOf(config, endpoint);
+    if (places !== undefined) found.push(await openIdentity(places.encryption, 'decrypt'));
+  }
+  return found;
+}
+
 /** The RA's certificates at work on one thread. */
 export interface RaIdentities {
   /** What an endpoint is served with. */
