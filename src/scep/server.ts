@@ -277,8 +277,10 @@ export async function buildSuccess(
   signer: AnswerSigner,
   senderNonce: Uint8Array,
 ): Promise<Uint8Array> {
-  // QUIRK Apple: pairs its key with the first certificate, whatever it is: the leaf travels alone.
-  return await buildSuccessWith(buildCertsOnly([certificate]), message, manner, signer, senderNonce);
+  // QUIRK Apple: pairs its key with the first certificate, whatever it is: the leaf stands first, and alone.
+  // QUIRK Cisco: requires the CA's certificate beside it.
+  const content = buildCertsOnly([certificate, ...(signer.enclosed ?? [])]);
+  return await buildSuccessWith(content, message, manner, signer, senderNonce);
 }
 
 /** SUCCESS to a GetCRL (§3.3.5): the CRL, and no certificate. */
