@@ -7,6 +7,7 @@ import {
   type DigestName,
   type Extension,
   extKeyUsageExtension,
+  type GeneralName,
   hex,
   type KeyTransport,
   keyUsageExtension,
@@ -18,10 +19,9 @@ import { buildPkcsReq, buildSelfSigned, selfSignatureOf } from '../scep/index.ts
 import type { ScepProfile } from './mdm-client.ts';
 
 /** What a SCEP profile says about the request itself. */
-export type RequestedCertificate = Pick<
-  ScepProfile,
-  'subject' | 'subjectAltName' | 'keyUsage' | 'extKeyUsage'
->;
+export type RequestedCertificate = Pick<ScepProfile, 'subject' | 'keyUsage' | 'extKeyUsage'> & {
+  readonly subjectAltName: readonly GeneralName[];
+};
 
 /** A PKIMessage and what its answer is checked against. */
 export interface EnrolmentMessage {

@@ -1,5 +1,6 @@
 /** The command line: one file a sub-command. */
 import { Command } from 'commander';
+import { addAdmin } from './admin.ts';
 import { addAgent } from './agent.ts';
 import { addAudit } from './audit.ts';
 import { addCa } from './ca.ts';
@@ -10,6 +11,7 @@ import { addKey } from './key.ts';
 import { addLab } from './lab.ts';
 import { addMdm } from './mdm.ts';
 import { printError } from './output.ts';
+import { addScep } from './scep.ts';
 import { addServe } from './serve.ts';
 import { addStore } from './store.ts';
 
@@ -26,8 +28,10 @@ export function buildProgram(): Command {
     addKey,
     addAudit,
     addExplain,
+    addScep,
     addStore,
     addChallenge,
+    addAdmin,
     addMdm,
     addAgent,
     addLab,
