@@ -1,4 +1,5 @@
 /** Decides who gets a certificate. */
+export { decideAbout, type PersonalDecision } from './approval.ts';
 export type { EnrolmentPolicy } from './policy.ts';
 export * from './registration-authority.ts';
 export type { RenewalPolicy } from './renewal.ts';
