@@ -133,11 +133,8 @@ async function benchOcsp(tenant: Tenant): Promise<readonly Record<string, string
   try {
     const [issuing] = parsePem(await readFile(tenant.chainFile, 'utf8'), 'CERTIFICATE');
     const issuer = parseCertificate(issuing);
-    const [raSigning] = parsePem(
-      await readFile(join(tenant.folder, 'server', 'ra-signing.pem'), 'utf8'),
-      'CERTIFICATE',
-    );
-    const certID = buildCertID(issuer, parseCertificate(raSigning).serialNumber, 'sha1');
+    const [web] = parsePem(await readFile(join(tenant.folder, 'edge', 'web.pem'), 'utf8'), 'CERTIFICATE');
+    const certID = buildCertID(issuer, parseCertificate(web).serialNumber, 'sha1');
     const nonceOf = (index: number) => Buffer.from(index.toString(16).padStart(32, '0'), 'hex');
     const kinds = [
       { kind: 'pre-signed', request: () => buildOcspRequest({ certIDs: [certID] }) },

@@ -1,9 +1,7 @@
 /** Enrolments a second, from PKCSReq to CertRep over HTTP: Leafgate and micromdm's scepserver under the same load. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parse, stringify } from 'yaml';
-import { startPart } from '../lab/processes.ts';
 import { openTenant, type Tenant } from '../lab/tenant.ts';
 import { ensureThirdParty } from '../lab/third-party/index.ts';
 import {
@@ -12,10 +10,11 @@ import {
   parseCertificate,
   verifyCertificateSignature,
 } from '../src/codec/index.ts';
-import { parseCaCertificates, parseCertRep, readPkiMessage } from '../src/scep/index.ts';
+import { parseCertRep, readPkiMessage } from '../src/scep/index.ts';
 import { pkiStatusOf } from '../src/scep/message.ts';
 import { cpuMsOf, peakMemoryMiB, processTree } from './cost.ts';
 import { cryptoLimit } from './crypto-limit.ts';
+import { startServerUnderLoad } from './leafgate-part.ts';
 import { type LoadResult, replayInChild } from './load.ts';
 import { startMicromdm } from './peer-micromdm.ts';
 import { type PreparedRequest, prepareRequests } from './requests.ts';
@@ -102,37 +101,14 @@ async function measureLeafgate(
   round: number,
   options: BenchOptions,
 ): Promise<Measurement> {
-  const config = parse(await readFile(tenant.configs.server, 'utf8')) as {
-    server: { workers: number; dataFolder: string };
-    connector?: unknown;
-    log?: string;
-  };
-  // The load goes straight to the SCEP server, as it does at the peer; a fresh database for each run, as there.
-  delete config.connector;
-  config.log = 'error';
-  config.server.workers = workers;
-  config.server.dataFolder = `data-${workers}-${round}`;
-  const path = join(tenant.folder, 'server', `bench-${workers}.yaml`);
-  await writeFile(path, stringify(config), { mode: 0o600 });
-  const part = await startPart(`bench-${workers}`, path, tenant.folder);
+  const { part, target, served } = await startServerUnderLoad(tenant, `${workers}-${round}`, workers);
   try {
-    const base = `http://127.0.0.1:${tenant.ports.server}/scep/static`;
-    const answer = await fetch(`${base}?operation=GetCACert`);
-    const served = parseCaCertificates(
-      new Uint8Array(await answer.arrayBuffer()),
-      answer.headers.get('content-type') ?? '',
-    );
     const prepared = await prepareRequests(
       options.warmUp + options.requests,
       served.encryption,
       tenant.staticSecret,
     );
     const issuing = served.all.find((candidate) => nameToString(candidate.subject).includes('Issuing'));
-    const target = {
-      host: '127.0.0.1',
-      port: tenant.ports.server,
-      path: '/scep/static?operation=PKIOperation',
-    };
     return await measure(part.pid, target, prepared, options, (request, body) =>
       certificateIsGood(request, body, served.all, issuing),
     );

@@ -6,6 +6,8 @@ import { cpus } from 'node:os';
 import { benchCa } from './ca.ts';
 import { type BenchResult, benchEnrolment, type Measurement } from './enrolment.ts';
 import { median } from './median.ts';
+import { benchOracle } from './oracle.ts';
+import { benchOverload } from './overload.ts';
 
 const REQUESTS = Number(process.env.LEAFGATE_BENCH_REQUESTS ?? 2000);
 /** V8 compiles what is hot in steps, and each process does so for itself; after so many requests it is done. */
@@ -76,6 +78,8 @@ async function benchScep(progress: (text: string) => void): Promise<0 | 1> {
 const runs: Readonly<Record<string, (progress: (text: string) => void) => Promise<0 | 1>>> = {
   enrolment: benchScep,
   ca: benchCa,
+  overload: benchOverload,
+  oracle: benchOracle,
 };
 const [, , what = 'enrolment'] = process.argv;
 const run = runs[what];

@@ -23,6 +23,11 @@ export interface LoadOptions {
   readonly contentType?: string;
   /** Of every so many requests the answer is kept, the first included; none if absent. */
   readonly sampleEvery?: number;
+  /**
+   * Requests a second that come by chance (Poisson) whether or not earlier ones are answered: an open loop. A closed loop,
+   * each connection sending its next request when it has its answer, if absent.
+   */
+  readonly arrivalsPerSecond?: number;
   /** The run fails if so long no answer at all comes; 30 seconds if absent. */
   readonly stallTimeoutMs?: number;
 }
@@ -33,6 +38,13 @@ export interface LoadSample {
   readonly index: number;
   readonly status: number;
   readonly body: Buffer;
+}
+
+/** How long answers took: in a closed loop since the request was sent, in an open one since it was due. */
+export interface Latency {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
 }
 
 /** What a run measured. */
@@ -48,6 +60,12 @@ export interface LoadResult {
   readonly maxMs: number;
   /** How many answers had which HTTP status. */
   readonly statuses: Readonly<Record<string, number>>;
+  /** The latency of those answers. */
+  readonly latencies: Readonly<Record<string, Latency>>;
+  /** The status of each request's answer; 0 where the connection broke. */
+  readonly statusOf: readonly number[];
+  /** The latency of each request's answer; 0 where the connection broke. */
+  readonly latencyMsOf: readonly number[];
   /** Requests whose connection broke before the answer was complete. Each request is sent once, these too. */
   readonly broken: number;
   readonly samples: readonly LoadSample[];
@@ -73,11 +91,8 @@ export async function replay(
 ): Promise<LoadResult> {
   const messages = options.requests.map((body) => buildHttpRequest(options, body));
   const latenciesMs = new Float64Array(messages.length);
-  const statuses: Record<string, number> = {};
+  const statusOf = new Array<number>(messages.length).fill(0);
   const samples: LoadSample[] = [];
-  let answered = 0;
-  let broken = 0;
-  let next = 0;
   const count = Math.min(options.connections, messages.length);
   const lines = Array.from({ length: count }, () => new Connection(options.host, options.port));
   await Promise.all(lines.map((line) => line.open()));
@@ -85,27 +100,26 @@ export async function replay(
   const cpuBefore = process.cpuUsage();
   const startMs = performance.now();
   let lastMs = startMs;
-  const serve = async (line: Connection) => {
-    for (let index = next++; index < messages.length; index = next++) {
-      const message = messages[index];
-      if (message === undefined) break;
-      if (line.isClosed) await line.open();
-      const sentMs = performance.now();
-      const answer = await line.exchange(message);
-      lastMs = performance.now();
-      if (answer === undefined) {
-        broken += 1;
-        continue;
-      }
-      latenciesMs[answered++] = lastMs - sentMs;
-      statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
-      const isKept = options.sampleEvery !== undefined && index % options.sampleEvery === 0;
-      if (!isKept && options.onResponse === undefined) continue;
-      const sample = { index, status: answer.status, body: bodyOf(answer) };
-      if (isKept) samples.push(sample);
-      options.onResponse?.(sample);
-    }
+  const send = async (line: Connection, index: number, dueMs: number) => {
+    const message = messages[index];
+    if (message === undefined) return;
+    if (line.isClosed) await line.open();
+    const answer = await line.exchange(message);
+    lastMs = performance.now();
+    if (answer === undefined) return;
+    latenciesMs[index] = lastMs - dueMs;
+    statusOf[index] = answer.status;
+    const isKept = options.sampleEvery !== undefined && index % options.sampleEvery === 0;
+    if (!isKept && options.onResponse === undefined) return;
+    const sample = { index, status: answer.status, body: bodyOf(answer) };
+    if (isKept) samples.push(sample);
+    options.onResponse?.(sample);
   };
+  const { arrivalsPerSecond } = options;
+  const work =
+    arrivalsPerSecond === undefined
+      ? closedLoop(lines, messages.length, send)
+      : openLoop(lines, messages.length, arrivalsPerSecond, send);
   const stallTimeoutMs = options.stallTimeoutMs ?? STALL_TIMEOUT_MS;
   const stall = Promise.withResolvers<never>();
   const watch = setInterval(
@@ -116,26 +130,84 @@ export async function replay(
     Math.min(1_000, stallTimeoutMs),
   );
   try {
-    await Promise.race([Promise.all(lines.map(serve)), stall.promise]);
+    await Promise.race([work, stall.promise]);
   } finally {
     clearInterval(watch);
     for (const line of lines) line.close();
   }
   const cpu = process.cpuUsage(cpuBefore);
   const seconds = (lastMs - startMs) / 1000;
-  const sorted = latenciesMs.subarray(0, answered).sort();
+  const answered = statusOf.filter((status) => status > 0).length;
+  const latencyOf = (status?: number) => {
+    const sorted = latenciesMs
+      .filter((_, index) => (status === undefined ? statusOf[index] !== 0 : statusOf[index] === status))
+      .sort();
+    return {
+      p50Ms: percentile(sorted, 0.5),
+      p99Ms: percentile(sorted, 0.99),
+      maxMs: percentile(sorted, 1),
+    };
+  };
+  const kinds = [...new Set(statusOf)].filter((status) => status > 0);
   return {
     requests: messages.length,
     seconds,
     perSecond: seconds === 0 ? 0 : answered / seconds,
-    p50Ms: percentile(sorted, 0.5),
-    p99Ms: percentile(sorted, 0.99),
-    maxMs: percentile(sorted, 1),
-    statuses,
-    broken,
+    ...latencyOf(),
+    statuses: Object.fromEntries(
+      kinds.map((kind) => [kind, statusOf.filter((status) => status === kind).length]),
+    ),
+    latencies: Object.fromEntries(kinds.map((kind) => [kind, latencyOf(kind)])),
+    statusOf,
+    latencyMsOf: [...latenciesMs],
+    broken: messages.length - answered,
     samples: samples.sort((a, b) => a.index - b.index),
     generatorCpuMs: (cpu.user + cpu.system) / 1000,
   };
+}
+
+type SendOne = (line: Connection, index: number, dueMs: number) => Promise<void>;
+
+/** Each connection sends its next request when it has its answer. */
+async function closedLoop(lines: readonly Connection[], requests: number, send: SendOne): Promise<void> {
+  let next = 0;
+  const serve = async (line: Connection) => {
+    for (let index = next++; index < requests; index = next++) await send(line, index, performance.now());
+  };
+  await Promise.all(lines.map(serve));
+}
+
+/** Requests fall due by chance; one that finds no free connection waits for one, which counts as its latency. */
+async function openLoop(
+  lines: readonly Connection[],
+  requests: number,
+  perSecond: number,
+  send: SendOne,
+): Promise<void> {
+  const free = [...lines];
+  const done = Promise.withResolvers<void>();
+  let dueMs = performance.now();
+  let next = 0;
+  let left = requests;
+  const sendDue = () => {
+    while (next < requests && dueMs <= performance.now()) {
+      const line = free.shift();
+      if (line === undefined) return;
+      send(line, next, dueMs).then(() => {
+        free.push(line);
+        left -= 1;
+        if (left === 0) done.resolve();
+      }, done.reject);
+      next += 1;
+      dueMs += (-Math.log(1 - Math.random()) / perSecond) * 1000;
+    }
+  };
+  const timer = setInterval(sendDue, 1);
+  try {
+    await done.promise;
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 /**

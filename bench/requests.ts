@@ -2,12 +2,13 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import {
   buildCertificationRequest,
+  buildSignedData,
   type Certificate,
   nameFromString,
   subjectAltNameExtension,
 } from '../src/codec/index.ts';
 import { type PrivateKey, privateKeyOf } from '../src/keys/index.ts';
-import { buildPkcsReq, buildSelfSigned } from '../src/scep/index.ts';
+import { buildAttributes, buildPkcsReq, buildSelfSigned } from '../src/scep/index.ts';
 
 /** One request and what its sender remembers. */
 export interface PreparedRequest {
@@ -22,41 +23,71 @@ export interface PreparedRequest {
 const KEYS = 16;
 const DAY_MS = 86_400_000;
 
+/** A client's key, and the certificate that it signs its messages under. */
+interface Client {
+  readonly key: PrivateKey;
+  readonly signer: Certificate;
+}
+
+async function newClient(): Promise<Client> {
+  const key = privateKeyOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey);
+  const now = Math.floor(Date.now() / 1000) * 1000;
+  const signer = await buildSelfSigned(
+    {
+      subject: nameFromString('CN=SCEP Protocol Certificate'),
+      spki: key.spki,
+      notBefore: new Date(now - DAY_MS),
+      notAfter: new Date(now + DAY_MS),
+    },
+    (algorithm, data) => key.sign(algorithm, data),
+  );
+  return { key, signer };
+}
+
+/** PKCSReqs around envelopes that are there already, of one client. */
+export async function signEnvelopes(envelopes: readonly Uint8Array[]): Promise<Uint8Array[]> {
+  const { key, signer } = await newClient();
+  const messages: Uint8Array[] = [];
+  for (const content of envelopes) {
+    const attributes = buildAttributes({
+      messageType: 'PKCSReq',
+      transactionID: randomBytes(16).toString('hex'),
+      senderNonce: randomBytes(16),
+    });
+    messages.push(
+      await buildSignedData(
+        { content, digest: 'sha256', signer, certificates: [signer.raw], attributes },
+        (algorithm, data) => key.sign(algorithm, data),
+      ),
+    );
+  }
+  return messages;
+}
+
 /**
  * Builds requests, each with its own CSR, subject, subjectAltName, content key, nonce, transaction and signatures:
- * RSA-2048, SHA-256, AES-128, as a current client does. `challenges`: one for all, or one for each.
+ * RSA-2048, SHA-256, AES-128, as a current client does. `challenges`: one for all, or one for each. With fewer
+ * `certificationRequests` than requests the same ones come again, each time in a transaction of its own.
  */
 export async function prepareRequests(
   count: number,
   recipient: Certificate,
   challenges: string | readonly string[],
+  certificationRequests = count,
 ): Promise<PreparedRequest[]> {
-  const clients = await Promise.all(
-    Array.from({ length: KEYS }, async () => {
-      const key = privateKeyOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey);
-      const now = Math.floor(Date.now() / 1000) * 1000;
-      const signer = await buildSelfSigned(
-        {
-          subject: nameFromString('CN=SCEP Protocol Certificate'),
-          spki: key.spki,
-          notBefore: new Date(now - DAY_MS),
-          notAfter: new Date(now + DAY_MS),
-        },
-        (algorithm, data) => key.sign(algorithm, data),
-      );
-      return { key, signer };
-    }),
-  );
+  const clients = await Promise.all(Array.from({ length: KEYS }, newClient));
   const run = randomBytes(4).toString('hex');
+  const csrs: Uint8Array[] = [];
   const prepared: PreparedRequest[] = [];
   for (let i = 0; i < count; i += 1) {
-    const client = clients[i % clients.length];
+    const which = i % certificationRequests;
+    const client = clients[which % clients.length];
     if (client === undefined) break;
     const { key, signer } = client;
     const sign: PrivateKey['sign'] = (algorithm, data) => key.sign(algorithm, data);
-    const commonName = `device-${run}-${i}`;
+    const commonName = `device-${run}-${which}`;
     const subject = nameFromString(`CN=${commonName},O=Load`);
-    const csr = await buildCertificationRequest(
+    csrs[which] ??= await buildCertificationRequest(
       {
         subject,
         spki: key.spki,
@@ -68,6 +99,7 @@ export async function prepareRequests(
       },
       sign,
     );
+    const csr = csrs[which];
     const transactionID = `${run}-${i}`;
     const senderNonce = randomBytes(16);
     const body = await buildPkcsReq(
