@@ -4,7 +4,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   auditIn,
   certificates,
@@ -18,6 +19,7 @@ import { leafgate } from '../../test/support/cli-fixture.ts';
 import { builtInTemplates } from '../ca/index.ts';
 import { buildPem, parseCrl, parsePem, verifyCrlSignature } from '../codec/index.ts';
 import { type ErrorCode, PkiError } from '../errors.ts';
+import { decideAbout } from '../ra/index.ts';
 
 const fingerprint = createHash('sha256').update(certificates.issuing.raw).digest('hex');
 
@@ -208,5 +210,55 @@ describe('leafgate scep', () => {
   test('a folder without a server has no answer to poll, renew and the others', async () => {
     for (const command of ['poll', 'renew', 'crl', 'next-ca'])
       await rejected('scep_folder', facts(command, '--folder', client), /leafgate scep enrol/);
+  });
+});
+
+describe('a request that a person has to approve', () => {
+  const words = (...more: string[]) => [
+    ...['enrol', server.url('manual'), '--subject', 'CN=device-1,O=Test', '--folder', client],
+    ...['--root', rootFile, '--challenge', `file:${secretFile}`, ...more],
+  ];
+  const decide = async (status: 'approved' | 'denied') => {
+    const [held] = await server.store.heldRequests({ status: 'pending', limit: 1 });
+    assert.ok(held !== undefined, 'nothing waits');
+    const at = server.clock.now();
+    await decideAbout(server.store, { id: held.id, status, by: 'EXAMPLE\\manager', comment: '', at });
+  };
+  afterEach(() => {
+    process.exitCode = 0;
+  });
+
+  for (const key of ['rsa-2048', 'p-256']) {
+    test(`${key}: waits, is asked for, and comes once it is approved`, async () => {
+      const first = await facts(...words('--key', key));
+      assert.deepEqual([first.outcome, process.exitCode], ['pending', 3]);
+      assert.equal((await facts('poll', '--folder', client)).outcome, 'pending');
+      await rejected('scep_folder', facts(...words()), /a request that waits: leafgate scep poll/);
+      for (const name of await readdir(client))
+        assert.equal((await stat(join(client, name))).mode & 0o777, 0o600, name);
+      await decide('approved');
+      assert.equal((await facts('poll', '--folder', client)).outcome, 'issued');
+      installed();
+      assert.ok(!existsSync(join(client, 'request.json')));
+      await rejected('scep_folder', facts('poll', '--folder', client), /no request that waits/);
+    });
+  }
+
+  test('is waited for as long as it is told', async () => {
+    const enrolled = facts(...words('--wait', '1', '--poll-interval', '1'));
+    for (let tries = 0; tries < 100; tries += 1) {
+      if ((await server.store.heldRequests({ status: 'pending', limit: 1 })).length > 0) break;
+      await sleep(50);
+    }
+    await decide('approved');
+    assert.equal((await enrolled).outcome, 'issued');
+    installed();
+  });
+
+  test('is dropped once it is denied', async () => {
+    await facts(...words());
+    await decide('denied');
+    await rejected('scep_refused', facts('poll', '--folder', client));
+    assert.ok(!existsSync(join(client, 'request.json')) && !existsSync(join(client, 'request-key.pem')));
   });
 });

@@ -321,17 +321,22 @@ async function settle(
   const { request, key, identity } = kept;
   const { subject } = parseCertificationRequest(request.csr);
   const deadline = performance.now() + options.wait * MINUTE_MS;
+  let isResent = false;
   for (let how = first; ; how = 'poll') {
     // A CertPoll has no challenge that its answer could be encrypted under: such a client sends its request once more.
-    const certRep =
+    let certRep =
       how === 'poll' && request.password === undefined
         ? await client.poll({ transactionID: request.transactionID, subject }, identity, authority)
         : await client.send(request, identity, authority, request.password);
+    // The server does not know of it: the first message may have been lost on its way, and is sent once more.
+    if (how === 'poll' && isUnknown(certRep) && !isResent) {
+      isResent = true;
+      certRep = await client.send(request, identity, authority, request.password);
+    }
     if (certRep.pkiStatus === 'SUCCESS')
       return await install(certRep.certificates, key, authority, folder, options);
     if (certRep.pkiStatus === 'FAILURE') {
-      // A request that nobody knows of is one whose first message was never decided on: `send` may still be of use.
-      if (how === 'send' || certRep.failInfo !== 'badCertId') await folder.drop();
+      await folder.drop();
       throw refusal(certRep);
     }
     const pauseMs = options.pollInterval * SECOND_MS;
@@ -381,6 +386,10 @@ async function install(
     },
     options,
   );
+}
+
+function isUnknown(certRep: CertRep): boolean {
+  return certRep.pkiStatus === 'FAILURE' && certRep.failInfo === 'badCertId';
 }
 
 function refusal(certRep: CertRep): PkiError {
