@@ -179,7 +179,8 @@ describe('a template that asks for the RA’s signature is refused', () => {
       clock: authorities.clock,
       raCertificates: [ra],
     });
-    const tails = { content: good.indexOf(Buffer.from('request-1')), signature: good.length - 100 };
+    const tails = { content: Buffer.from(good).indexOf('request-1'), signature: good.length - 100 };
+    assert.ok(tails.content > 0);
     for (const at of [...Object.values(tails), good.length - 1]) {
       const altered = Buffer.from(good);
       altered[at] = (altered[at] ?? 0) ^ 1;

@@ -26,7 +26,7 @@ import {
   verifyCrlSignature,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { Outcome } from '../ra/index.ts';
+import { decideAbout, type Outcome } from '../ra/index.ts';
 import type { Issuer } from './issuer.ts';
 
 const csr = await requestOf({ challengePassword: 'the challenge' });
@@ -92,18 +92,38 @@ class Scene {
     if (crlNumber !== this.crlNumbers.at(-1)) this.crlNumbers.push(crlNumber);
   }
 
-  /** The device sends its request; the same each time. */
-  async enrol(): Promise<Outcome> {
+  /** The device sends its request; the same each time. At `asked`, a person has to approve it. */
+  async enrol(endpoint: 'scripted' | 'asked' = 'scripted'): Promise<Outcome> {
     const { authorities } = this;
     assert.ok(authorities !== undefined);
     return await authorities.ra.enrol({
-      endpoint: 'scripted',
+      endpoint,
       transactionID: 'transaction-1',
       csr: parseCertificationRequest(csr),
       challengePassword: 'the challenge',
       source: 'test',
       receivedAt: this.clock.now(),
     });
+  }
+
+  /** The device asks what became of its request at `asked`. */
+  async poll(): Promise<Outcome> {
+    const { authorities } = this;
+    assert.ok(authorities !== undefined);
+    return await authorities.ra.poll({
+      endpoint: 'asked',
+      transactionID: 'transaction-1',
+      signerSpki: keys.device.spki,
+      source: 'test',
+    });
+  }
+
+  /** A certificate manager decides about the first request that waits. */
+  async decide(status: 'approved' | 'denied'): Promise<void> {
+    const { authorities } = this;
+    assert.ok(authorities !== undefined);
+    const at = this.clock.now();
+    await decideAbout(authorities.store, { id: 1, status, by: 'operator anna', comment: '', at });
   }
 
   /** What must hold at any time after a start. */
@@ -278,6 +298,108 @@ describe('issue: the request that is sent again gets exactly one live certificat
       assert.equal(scene.authorities?.scripted.failed.length, 3);
       await scene.check();
     }));
+});
+
+describe('a request that waits for a person', () => {
+  const isFailure = (thrown: unknown) => thrown instanceof PkiError && thrown.code === 'store_unavailable';
+
+  for (const moment of failureMoments) {
+    test(`holdRequest: ${moment}; sent again it waits once`, () =>
+      withScene(async (scene) => {
+        scene.failures.plan('holdRequest', moment);
+        const first = await scene.enrol('asked');
+        assert.equal(first.outcome === 'unavailable' && first.code, 'store_unavailable');
+        await scene.restart();
+        assert.equal((await scene.enrol('asked')).outcome, 'pending');
+        await scene.restart();
+        assert.equal((await scene.poll()).outcome, 'pending');
+        assert.equal((await scene.authorities?.store.heldRequests({ limit: 10 }))?.length, 1);
+        const entries = await auditIn(scene.authorities as TestAuthorities);
+        assert.equal(entries.filter(({ event }) => event === 'enrolment.held').length, 1);
+        assert.deepEqual(await recordsIn(scene.authorities as TestAuthorities), []);
+        await scene.decide('approved');
+        const serial = serialIn(await scene.poll());
+        assert.deepEqual(await scene.live(), [serial]);
+        await scene.check();
+      }));
+
+    for (const status of ['approved', 'denied'] as const) {
+      test(`decideRequest, ${status}: ${moment}; there is one decision, and it stays`, () =>
+        withScene(async (scene) => {
+          await scene.enrol('asked');
+          scene.failures.plan('decideRequest', moment);
+          await assert.rejects(scene.decide(status), isFailure);
+          await scene.restart();
+          if (moment === 'not persisted') {
+            assert.equal((await scene.poll()).outcome, 'pending');
+            await scene.decide(status);
+          } else {
+            await assert.rejects(
+              scene.decide(status === 'approved' ? 'denied' : 'approved'),
+              (thrown) => thrown instanceof PkiError && thrown.code === 'request_decided',
+            );
+          }
+          await scene.restart();
+          const outcome = await scene.poll();
+          if (status === 'denied') {
+            assert.equal(outcome.outcome === 'refused' && outcome.code, 'approval_denied');
+            assert.deepEqual(await recordsIn(scene.authorities as TestAuthorities), []);
+          } else assert.deepEqual(await scene.live(), [serialIn(outcome)]);
+          const entries = await auditIn(scene.authorities as TestAuthorities);
+          assert.equal(entries.filter(({ event }) => event === `enrolment.${status}`).length, 1);
+          await scene.check();
+        }));
+    }
+
+    for (const write of ['reserveSerial', 'recordCertificate', 'recordNotified'] as const) {
+      test(`${write} of an approved one: ${moment}; it gets exactly one certificate`, () =>
+        withScene(async (scene) => {
+          await scene.enrol('asked');
+          await scene.decide('approved');
+          scene.failures.plan(write, moment);
+          const first = await scene.poll();
+          assert.equal(first.outcome === 'unavailable' && first.code, 'store_unavailable');
+          await scene.restart();
+          await scene.check();
+          const serial = serialIn(await scene.poll());
+          assert.equal(serialIn(await scene.enrol('asked')), serial);
+          await scene.restart();
+          assert.equal(serialIn(await scene.poll()), serial);
+          assert.deepEqual(await scene.live(), [serial]);
+          await scene.check();
+          assert.ok((await recordsIn(scene.authorities as TestAuthorities)).length <= 2);
+        }));
+    }
+
+    test(`recordNotified of a denied one: ${moment}; it stays denied`, () =>
+      withScene(async (scene) => {
+        await scene.enrol('asked');
+        await scene.decide('denied');
+        scene.failures.plan('recordNotified', moment);
+        assert.equal((await scene.poll()).outcome, 'unavailable');
+        await scene.restart();
+        for (const outcome of [await scene.poll(), await scene.enrol('asked')])
+          assert.equal(outcome.outcome === 'refused' && outcome.code, 'approval_denied');
+        assert.deepEqual(await recordsIn(scene.authorities as TestAuthorities), []);
+        await scene.check();
+      }));
+  }
+
+  for (const keyFails of ['before signing', 'after signing'] as const) {
+    test(`the key fails ${keyFails}; the approval is not lost`, () =>
+      withScene(async (scene) => {
+        await scene.enrol('asked');
+        await scene.decide('approved');
+        scene.keyFails = keyFails;
+        const first = await scene.poll();
+        assert.equal(first.outcome === 'unavailable' && first.code, 'key_unavailable');
+        scene.keyFails = 'no';
+        await scene.restart();
+        const serial = serialIn(await scene.poll());
+        assert.deepEqual(await scene.live(), [serial]);
+        await scene.check();
+      }));
+  }
 });
 
 describe('revoke', () => {
