@@ -830,6 +830,14 @@ const server = z
           'certificates would name a responder that is not there: add ocsp',
         );
     }
+    for (const [index, { endpoint: of }] of (config.admin?.ndesPages ?? []).entries()) {
+      const named = config.endpoints.find((item) => item.name === of);
+      if (named?.validators.some(({ oneTime }) => oneTime !== undefined) !== true)
+        report(
+          ['admin', 'ndesPages', index, 'endpoint'],
+          `there is no endpoint “${of}” with the oneTime validator`,
+        );
+    }
     if (config.ocsp !== undefined) {
       const { signers, passphrase } = config.ocsp;
       for (const [index, { issuer: signerOf }] of signers.entries()) {

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { lockDataFolder, type PkiStore } from '../store/index.ts';
 import { type Clock, type Log, type LogLevel, systemClock } from '../telemetry.ts';
+import { openAdmin } from './admin.ts';
 import { signAuditLog } from './audit-signer.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
@@ -35,6 +36,7 @@ export async function startServer(
   let authorities: Authorities | undefined;
   let publishing: Publishing | undefined;
   let housekeeping: Housekeeping | undefined;
+  let admin: Awaited<ReturnType<typeof openAdmin>>;
   try {
     authorities = await openAuthorities(config, log, clock);
     const { store, ca } = authorities;
@@ -66,6 +68,7 @@ export async function startServer(
         clock,
       );
     }
+    if (cluster.isPrimary) admin = await openAdmin(config, authorities, log, clock);
     const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
     const serving =
       config.workers > 1 && cluster.isPrimary
@@ -74,9 +77,13 @@ export async function startServer(
     const opened = authorities;
     return {
       name: 'SCEP server',
-      addresses: [`http://${config.listen.host}:${serving.port}`],
+      addresses: [
+        `http://${config.listen.host}:${serving.port}`,
+        ...(admin === undefined ? [] : [`admin API ${admin.url}`]),
+      ],
       store,
       close: async () => {
+        await admin?.close();
         await housekeeping?.stop();
         await publishing?.close();
         await serving.close();
@@ -85,6 +92,7 @@ export async function startServer(
       },
     };
   } catch (cause) {
+    await admin?.close();
     await housekeeping?.stop();
     await publishing?.close();
     await authorities?.close();
