@@ -1,8 +1,7 @@
 /** Decides who gets a certificate. */
 export { decideAbout, type PersonalDecision } from './approval.ts';
-export type { EnrolmentPolicy } from './policy.ts';
+export type { EnrolmentPolicy, RenewalPolicy } from './policy.ts';
 export * from './registration-authority.ts';
-export type { RenewalPolicy } from './renewal.ts';
 export { sealKeyOf } from './sealed-request.ts';
 export type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 export * from './validators/challenge-order.ts';

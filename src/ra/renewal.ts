@@ -13,22 +13,8 @@ import {
 } from '../codec/index.ts';
 import { type ErrorCode, PkiError } from '../errors.ts';
 import type { CertificateRecord } from '../store/index.ts';
-import type { EnrolmentPolicy } from './policy.ts';
+import type { EnrolmentPolicy, RenewalPolicy } from './policy.ts';
 import type { EnrolmentRequest, Verdict } from './validator.ts';
-
-/** How an endpoint renews. */
-export interface RenewalPolicy {
-  /** How long before its end a certificate can be renewed; the template's renewal period if absent. */
-  readonly windowMs?: number;
-  /** `required`: the validators must accept as well. `notNeeded`: the old certificate stands for all of them. */
-  readonly challenge: 'required' | 'notNeeded';
-  /** Whether the new certificate may be for the key of the old one. */
-  readonly key: 'changedOrSame' | 'changed';
-  /** `asBefore`: those of the old certificate. `asEnrolled`: whatever the validators let in, as at an enrolment. */
-  readonly names: 'asBefore' | 'asEnrolled';
-  /** How long after its renewal the old certificate is revoked; it is not if absent. */
-  readonly revokeReplacedAfterMs?: number;
-}
 
 /** A certificate that may be renewed by a request. */
 export interface Renewal {
