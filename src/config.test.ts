@@ -754,6 +754,7 @@ describe('configReference', () => {
       ra: { ...server().ra, approvalSigning: identity, authorizedSigners: 'ras.pem' },
       workers: 1,
       threads: 2,
+      standby: false,
       serviceIdentity: 'x',
       issuers: [
         {

@@ -731,6 +731,12 @@ const server = z
       ),
     dataFolder: file.describe('Database and lock.'),
     database: database.optional(),
+    standby: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Only reads its database, which may be a read-only replica or a copy: serves CRLs, CA certificates and OCSP, and answers enrolments 503.',
+      ),
     serviceIdentity: z
       .string()
       .min(1)

@@ -40,7 +40,8 @@ export async function start(config: Config, clock: Clock = systemClock): Promise
     let store: PkiStore | undefined;
     if (config.server !== undefined) {
       const started = await startServer(config.server, openLog(config.log, 'server'), clock);
-      store = started.store;
+      // A standby takes no audit entries: its connector logs what the edge refused.
+      store = config.server.standby ? undefined : started.store;
       parts.push(started);
     }
     if (cluster.isPrimary) {

@@ -62,7 +62,7 @@ export function databaseOf({ database, dataFolder }: ServerConfig): PkiDatabase 
 /** Opens store, CA and RA. Several processes may do so on one data folder. */
 export async function openAuthorities(config: ServerConfig, log: Log, clock: Clock): Promise<Authorities> {
   assertRootIsOffline(config);
-  const store = await openPkiStore(databaseOf(config));
+  const store = await openPkiStore(databaseOf(config), config.standby ? 'read' : 'write');
   try {
     const issuers: Issuer[] = [];
     const { approvalSigning, authorizedSigners = approvalSigning?.certificate } = config.ra;
@@ -109,6 +109,7 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
       store,
       policies,
       serviceIdentity: config.serviceIdentity,
+      mode: config.standby ? 'standby' : 'issuing',
       clock,
       log,
       holding: {

@@ -1,6 +1,8 @@
 /** The parts of a configuration at work, put together from everything else. */
+
+export type { CrlHealth, OcspSignerHealth, ServerHealth, TargetHealth } from './health.ts';
 export { startMdm } from './mdm.ts';
 export type { Part } from './part.ts';
-export { startServer } from './server.ts';
+export { type ServerPart, startServer } from './server.ts';
 export { startConnector, startEdge } from './tunnel.ts';
 export type { WorkerReport } from './workers.ts';

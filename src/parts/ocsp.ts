@@ -6,6 +6,7 @@ import {
   judgeKey,
   type OcspKeys,
   OcspResponder,
+  type OcspSigner,
   OcspSigners,
 } from '../ca/index.ts';
 import { sameOctets } from '../codec/index.ts';
@@ -22,6 +23,8 @@ const OPERATOR = 'OCSP responder';
 /** OCSP at work on one thread. */
 export interface Ocsp {
   readonly responder: OcspResponder;
+  /** By issuer: who signs now, as `OcspSigners.current`. */
+  readonly signers: readonly { readonly issuer: string; current(): Promise<OcspSigner | undefined> }[];
   /**
    * Renews the signers that are due. For the one process that looks after the data folder; never throws for what may
    * pass: the signers that there are go on, and it is tried again.
@@ -79,6 +82,7 @@ export async function openOcsp(
   });
   return {
     responder,
+    signers: served.map(({ name, signers }) => ({ issuer: name, current: () => signers.current() })),
     renewSigners: async () => {
       for (const { name, signers } of served) {
         try {

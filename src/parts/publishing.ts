@@ -138,8 +138,12 @@ const URL_CHECK_PAUSES_MS = [3_000, 15_000, 60_000] as const;
 /** How long a start that may refuse waits until every target was tried. */
 const FIRST_ATTEMPT_MS_MAX = 130_000;
 
+/** When a server comes to publish: as it starts, or later, in the place of one that has lost the lead. */
+export type LeadMoment = 'at-start' | 'taken-over';
+
 /**
- * Begins to publish, in the one process that looks after the store, and checks the URLs of the configuration.
+ * Begins to publish, in the one process that looks after the store, and checks the URLs of the configuration. Only a server
+ * that starts can refuse to: one that takes over warns.
  *
  * @throws PkiError `config_invalid`, `key_locked`; `publish_url` if a URL is wrong and the configuration says `refuse`.
  *   Then nothing keeps running.
@@ -147,6 +151,7 @@ const FIRST_ATTEMPT_MS_MAX = 130_000;
 export async function startPublishing(
   config: ServerConfig,
   sources: Sources,
+  moment: LeadMoment,
   log: Log,
   clock: Clock,
 ): Promise<Publishing> {
@@ -161,7 +166,8 @@ export async function startPublishing(
   const ending = new AbortController();
   const look = async () =>
     await checkUrls(publishedUrls(await publishedNow(config, sources)), clock.now(), ending.signal);
-  const urlCheck = config.publish?.urlCheck ?? 'warn';
+  const configured = config.publish?.urlCheck ?? 'warn';
+  const urlCheck = moment === 'taken-over' && configured === 'refuse' ? 'warn' : configured;
   let checking: Promise<void> = Promise.resolve();
   if (urlCheck === 'refuse') {
     try {

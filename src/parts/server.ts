@@ -7,10 +7,11 @@ import { type Clock, type Log, type LogLevel, systemClock } from '../telemetry.t
 import { openAdmin } from './admin.ts';
 import { signAuditLog } from './audit-signer.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
+import { type ServerHealth, serverHealth } from './health.ts';
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
 import { openOcsp } from './ocsp.ts';
 import type { Part } from './part.ts';
-import { type Publishing, startPublishing } from './publishing.ts';
+import { startPublishing } from './publishing.ts';
 import { openRaUpkeep, raPlacesOf } from './ra-identities.ts';
 import { serve } from './serving.ts';
 import type { ThreadData } from './thread.ts';
@@ -22,51 +23,48 @@ interface Serving {
   close(): Promise<void>;
 }
 
+/** The SCEP server at work. */
+export interface ServerPart extends Part {
+  readonly store: PkiStore;
+  /** How it is now; never throws. In the primary process alone there is all of it. */
+  health(): Promise<ServerHealth>;
+}
+
 /**
  * Starts the SCEP server. In a worker process it serves; in the primary it looks after the store as well.
  *
  * @throws PkiError of kind `misconfigured` if it cannot do its work; then nothing keeps running.
  */
-export async function startServer(
-  config: ServerConfig,
-  log: Log,
-  clock: Clock,
-): Promise<Part & { readonly store: PkiStore }> {
-  const lock = cluster.isPrimary ? lockDataFolder(join(config.dataFolder, 'server.lock')) : undefined;
+export async function startServer(config: ServerConfig, log: Log, clock: Clock): Promise<ServerPart> {
+  // A standby writes nothing, not even a lock: its data folder may be one that cannot be written.
+  const lock =
+    cluster.isPrimary && !config.standby ? lockDataFolder(join(config.dataFolder, 'server.lock')) : undefined;
   let authorities: Authorities | undefined;
-  let publishing: Publishing | undefined;
   let housekeeping: Housekeeping | undefined;
   let admin: Awaited<ReturnType<typeof openAdmin>>;
   try {
     authorities = await openAuthorities(config, log, clock);
-    const { store, ca } = authorities;
-    if (cluster.isPrimary) {
-      // Whatever a server that died left half done is settled before the first request.
-      const abandoned = await ca.abandonDeadIntents(
-        // A shared database holds what other servers are signing.
-        config.database === undefined ? 'at-start' : 'while-running',
-      );
-      if (abandoned > 0)
-        log.warn({ abandoned }, 'certificates that a stopped server was signing are given up');
-      for (const issuer of config.issuers) await ca.publishCrls(issuer.name);
-      const ocsp = await openOcsp(config, authorities, log, clock);
-      await ocsp?.renewSigners();
-      const raUpkeep = openRaUpkeep(config, authorities, log, clock);
-      await raUpkeep.renewIfDue();
-      publishing = await startPublishing(config, authorities, log, clock);
-      const { issuers } = authorities;
-      const signAudit = () => signAuditLog(store, issuers, clock.now());
-      await signAudit();
-      housekeeping = startHousekeeping(
-        authorities,
-        config,
-        ocsp,
-        raUpkeep,
-        publishing,
-        signAudit,
+    const opened = authorities;
+    const { store, ca, ra, issuers } = opened;
+    if (config.standby) log.info('a standby: it shows what is there, and issues nothing');
+    const ocsp = cluster.isPrimary ? await openOcsp(config, opened, log, clock) : undefined;
+    // Whatever a server that died left half done is settled before the first request.
+    if (cluster.isPrimary && !config.standby) {
+      const raUpkeep = openRaUpkeep(config, opened, log, clock);
+      housekeeping = await startHousekeeping({
+        ca,
+        ra,
+        store,
+        sharing: config.database === undefined ? 'alone' : 'shared',
+        renewOwn: async () => {
+          await ocsp?.renewSigners();
+          await raUpkeep.renewIfDue();
+        },
+        publish: (moment) => startPublishing(config, opened, moment, log, clock),
+        signAudit: () => signAuditLog(store, issuers, clock.now()),
         log,
         clock,
-      );
+      });
     }
     if (cluster.isPrimary) admin = await openAdmin(config, authorities, log, clock);
     const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
@@ -74,7 +72,6 @@ export async function startServer(
       config.workers > 1 && cluster.isPrimary
         ? await startWorkers({ count: config.workers, launch: launchProcess, log, onDeath })
         : await serveOnThreads(config, authorities, onDeath, log, clock);
-    const opened = authorities;
     return {
       name: 'SCEP server',
       addresses: [
@@ -82,10 +79,10 @@ export async function startServer(
         ...(admin === undefined ? [] : [`admin API ${admin.url}`]),
       ],
       store,
+      health: () => serverHealth({ ca, store, ocsp, housekeeping, clock }),
       close: async () => {
         await admin?.close();
         await housekeeping?.stop();
-        await publishing?.close();
         await serving.close();
         await opened.close();
         lock?.release();
@@ -94,7 +91,6 @@ export async function startServer(
   } catch (cause) {
     await admin?.close();
     await housekeeping?.stop();
-    await publishing?.close();
     await authorities?.close();
     lock?.release();
     throw cause;

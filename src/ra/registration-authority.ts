@@ -68,6 +68,8 @@ export interface RegistrationAuthorityOptions {
   readonly policies: readonly EnrolmentPolicy[];
   /** The name that certificates are requested under (AD CS: Requester Name). */
   readonly serviceIdentity: string;
+  /** `standby`: the store can only be read, and no request is decided or shown to a validator. `issuing` if absent. */
+  readonly mode?: 'issuing' | 'standby';
   readonly clock: Clock;
   readonly log: Log;
   readonly holding: HoldingPolicy;
@@ -130,6 +132,8 @@ const CERTSRV_E_ADMIN_DENIED_REQUEST = 0x80094014;
 /** How long a copy of a request that another process works on is waited for: far below any client's patience. */
 const BUSY_WAIT_MS = 5_000;
 const BUSY_POLL_MS = 50;
+/** What a standby answers to whatever would have to be decided or recorded. */
+const NOT_HERE: Refusal = { outcome: 'unavailable', code: 'store_read_only', reference: '' };
 /** Anybody may be refused, with a subject of any length: the audit list keeps what tells a device. */
 const AUDITED_SUBJECT_CHARACTERS_MAX = 256;
 
@@ -151,6 +155,8 @@ export class RegistrationAuthority {
    * Never throws: a broken world is `unavailable` or, if an invariant broke, `refused` with code `internal`.
    */
   async enrol(request: EnrolmentRequest): Promise<Outcome> {
+    // Neither asked about nor recorded: a validator must not hear of what nobody here can serve.
+    if (this.#options.mode === 'standby') return NOT_HERE;
     return await this.#enrolAs(request, undefined);
   }
 
@@ -187,6 +193,7 @@ export class RegistrationAuthority {
    * Never throws, as `enrol`.
    */
   async poll({ signerSpki, ...context }: PollRequest): Promise<Outcome> {
+    if (this.#options.mode === 'standby') return NOT_HERE;
     const { store, clock, holding } = this.#options;
     try {
       const { endpoint, transactionID } = context;
@@ -695,6 +702,7 @@ export class RegistrationAuthority {
    * Never throws: if the audit list cannot be written, nothing is decided and the device may try again.
    */
   async refuse(code: ErrorCode, detail: string, context: RefusalContext): Promise<Refusal> {
+    if (this.#options.mode === 'standby') return NOT_HERE;
     const outcome = errorTable[code].kind === 'unavailable' ? 'unavailable' : 'refused';
     try {
       const reference = await this.#record(`enrolment.${outcome}`, code, detail, context);
