@@ -10,6 +10,7 @@ export const clients: Readonly<
   Record<string, (thirdParty: ThirdParty, task: EnrolmentTask) => Promise<EnrolmentResult>>
 > = {
   'strongSwan pki': enrolWithStrongSwan,
+  'strongSwan 6 pki': (thirdParty, task) => enrolWithStrongSwan(thirdParty, task, 'pki6'),
   'micromdm scepclient': enrolWithMicromdm,
   certmonger: enrolWithCertmonger,
 };

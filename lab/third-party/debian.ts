@@ -1,6 +1,6 @@
 /** Makes sure that the third-party programs which the lab measures itself against are on this Debian machine. */
 import { constants } from 'node:fs';
-import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,8 +9,9 @@ import { describeAnswer, type ProgramAnswer, runProgram, runToSuccess } from './
 /** Absolute paths of the third-party programs. */
 export interface ThirdParty {
   readonly openssl: string;
-  /** strongSwan's `pki`, a SCEP client. */
+  /** strongSwan's `pki`, a SCEP client: that of Debian 12, and that of Debian 13, whose SCEP was written anew. */
   readonly pki: string;
+  readonly pki6: string;
   /** The certmonger daemon, and `getcert`, which talks to it: a SCEP client. */
   readonly certmonger: string;
   readonly getcert: string;
@@ -61,6 +62,28 @@ const trixiePrograms = {
   zlint: 'usr/bin/zlint',
 } as const;
 
+/**
+ * strongSwan 6 is written in C: it needs the libraries of its own release, all of which are unpacked beside it, and sees
+ * them as the root of the file system.
+ */
+const strongSwan6Packages = [
+  'strongswan-pki',
+  'libstrongswan-standard-plugins',
+  'libstrongswan-extra-plugins',
+] as const;
+
+/** Runs the `pki` beside it in a mount namespace of its own, which goes with it: nothing is left mounted. */
+const PKI6 = `#!/bin/sh
+exec unshare --mount --propagation private -- /bin/sh -c '
+  root=$1
+  shift
+  mkdir -p "$root$PWD" "$root/dev" &&
+    mount --bind "$PWD" "$root$PWD" &&
+    mount --bind /dev "$root/dev" &&
+    exec unshare --root="$root" --wd="$PWD" -- /usr/bin/pki "$@"
+' sh "$(dirname "$0")/root" "$@"
+`;
+
 const ATTEMPTS_MAX = 3;
 const UPDATE_TIMEOUT_MS = 180_000;
 const INSTALL_TIMEOUT_MS = 600_000;
@@ -83,6 +106,7 @@ export async function ensureThirdParty(): Promise<ThirdParty> {
   const folder = await ensureTrixiePrograms();
   const thirdParty: ThirdParty = {
     ...bookwormPrograms,
+    pki6: await ensureStrongSwan6(),
     scepclient: join(folder, trixiePrograms.scepclient),
     scepserver: join(folder, trixiePrograms.scepserver),
     zlint: join(folder, trixiePrograms.zlint),
@@ -105,6 +129,7 @@ export async function versionsOf(thirdParty: ThirdParty): Promise<Readonly<Recor
   return {
     openssl: await version(thirdParty.openssl, ['version']),
     'strongSwan pki': packageVersion('strongswan-pki'),
+    'strongSwan 6 pki': await version(thirdParty.pki6, ['--help']),
     certmonger: packageVersion('certmonger'),
     FreeRADIUS: packageVersion('freeradius'),
     eapol_test: packageVersion('eapoltest'),
@@ -174,17 +199,44 @@ export function parsePackageStatus(stanzas: string): ReadonlyMap<string, string>
   return versions;
 }
 
-/** @returns the folder that the packages of Debian 13 are unpacked in. */
+/** @returns the folder that the programs of Debian 13 are unpacked in. */
 async function ensureTrixiePrograms(): Promise<string> {
   const folder = join(cacheFolder(), 'trixie');
   const paths = Object.values(trixiePrograms).map((path) => join(folder, path));
   if ((await Promise.all(paths.map(isExecutable))).every(Boolean)) return folder;
+  await unpackTrixie(folder, trixiePackages, 'alone', async () => {});
+  return folder;
+}
 
+/** @returns the program that runs strongSwan 6's `pki`; it takes root. */
+async function ensureStrongSwan6(): Promise<string> {
+  const folder = join(cacheFolder(), 'strongswan-6');
+  const program = join(folder, 'pki');
+  if (await isExecutable(program)) return program;
+  if (process.getuid?.() !== 0) throw new Error('strongSwan 6 runs in a root of its own: run this as root');
+  await unpackTrixie(folder, strongSwan6Packages, 'with all that they need', async (unpacked) => {
+    const root = join(unpacked, 'root');
+    await mkdir(root);
+    for (const name of ['etc', 'usr', 'var']) await rename(join(unpacked, name), join(root, name));
+    // A package of its own makes these where Debian is installed.
+    for (const name of ['bin', 'lib', 'lib64', 'sbin']) await symlink(join('usr', name), join(root, name));
+    await writeFile(join(unpacked, 'pki'), PKI6, { mode: 0o755 });
+  });
+  return program;
+}
+
+/** Unpacks packages of Debian 13 into a folder, and arranges them there before anybody sees it. */
+async function unpackTrixie(
+  folder: string,
+  packages: readonly string[],
+  extent: 'alone' | 'with all that they need',
+  arrange: (unpacked: string) => Promise<void>,
+): Promise<void> {
   await mkdir(cacheFolder(), { recursive: true });
   const work = await mkdtemp(join(tmpdir(), 'leafgate-apt-'));
   try {
-    await withAttempts(`fetching ${trixiePackages.join(', ')} of Debian 13`, () =>
-      downloadTrixiePackages(work),
+    await withAttempts(`fetching ${packages.join(', ')} of Debian 13`, () =>
+      downloadTrixiePackages(work, packages, extent),
     );
     // Unpacked beside its place and renamed into it: another process sees all of it or nothing.
     const unpacked = await mkdtemp(join(cacheFolder(), 'unpack-'));
@@ -196,6 +248,7 @@ async function ensureTrixiePrograms(): Promise<string> {
           timeoutMs: 60_000,
         });
       }
+      await arrange(unpacked);
       await rm(folder, { recursive: true, force: true });
       // A process that was quicker has put the same programs there.
       await rename(unpacked, folder).catch(() => {});
@@ -205,19 +258,26 @@ async function ensureTrixiePrograms(): Promise<string> {
   } finally {
     await rm(work, { recursive: true, force: true });
   }
-  return folder;
 }
 
 /**
- * Downloads with an apt state of its own in `work`: the machine's sources, lists and packages stay as they are.
+ * Downloads into `work`, with an apt state of its own there: the machine's sources, lists and packages stay as they are.
  * apt checks the packages against Debian's signed lists as always.
  */
-async function downloadTrixiePackages(work: string): Promise<ProgramAnswer> {
+async function downloadTrixiePackages(
+  work: string,
+  packages: readonly string[],
+  extent: 'alone' | 'with all that they need',
+): Promise<ProgramAnswer> {
   const lists = join(work, 'lists');
   const parts = join(work, 'parts');
   const config = join(work, 'apt.conf');
+  const status = join(work, 'status');
   await mkdir(join(lists, 'partial'), { recursive: true });
+  await mkdir(join(work, 'partial'));
   await mkdir(parts, { recursive: true });
+  // Nothing counts as installed: what the machine has is of another release.
+  await writeFile(status, '');
   const sources = ['Types: deb', `URIs: ${await debianMirror()}`, 'Suites: trixie', 'Components: main'];
   await writeFile(
     join(parts, 'trixie.sources'),
@@ -229,8 +289,10 @@ async function downloadTrixiePackages(work: string): Promise<ProgramAnswer> {
       'Dir::Etc::sourcelist "/dev/null";',
       `Dir::Etc::sourceparts "${parts}";`,
       `Dir::State::lists "${lists}";`,
+      `Dir::State::status "${status}";`,
       'Dir::Cache::pkgcache "";',
       'Dir::Cache::srcpkgcache "";',
+      `Dir::Cache::archives "${work}";`,
       // The temporary folder is ours alone; apt's unprivileged user could not write into it.
       'APT::Sandbox::User "root";',
       '',
@@ -239,7 +301,11 @@ async function downloadTrixiePackages(work: string): Promise<ProgramAnswer> {
   // Without this option apt calls an update that reached nobody a success, and the cause is lost.
   const update = await aptGet(['update', '--error-on=any'], UPDATE_TIMEOUT_MS, { folder: work, config });
   if (update.exitCode !== 0) return update;
-  return aptGet(['download', ...trixiePackages], UPDATE_TIMEOUT_MS, { folder: work, config });
+  const args =
+    extent === 'alone'
+      ? ['download', ...packages]
+      : ['install', '--download-only', '--yes', '--no-install-recommends', ...packages];
+  return aptGet(args, INSTALL_TIMEOUT_MS, { folder: work, config });
 }
 
 /** The mirror that this machine takes Debian 12 from, as apt itself reads its sources. */

@@ -9,6 +9,9 @@ import {
 } from './client-session.ts';
 import type { ThirdParty } from './debian.ts';
 
+/** Which of strongSwan's releases: that of Debian 12, or that of Debian 13, whose SCEP was written anew. */
+export type StrongSwan = Extract<keyof ThirdParty, 'pki' | 'pki6'>;
+
 /**
  * Enrols with strongSwan's `pki --scepca` and `pki --scep`.
  *
@@ -21,9 +24,10 @@ import type { ThirdParty } from './debian.ts';
 export async function enrolWithStrongSwan(
   thirdParty: ThirdParty,
   task: EnrolmentTask & { readonly renewalOf?: KeyPair },
+  release: StrongSwan = 'pki',
 ): Promise<EnrolmentResult> {
   const session = await ClientSession.open(task);
-  const fetched = await session.run(thirdParty.pki, [
+  const fetched = await session.run(thirdParty[release], [
     ...['--scepca', '--url', task.url, '--caout', 'ca.der', '--raout', 'ra.der', '--force'],
   ]);
   if (fetched.exitCode !== 0) return session.failed();
@@ -52,7 +56,7 @@ export async function enrolWithStrongSwan(
           ...['--cert', await session.write('old-certificate.pem', task.renewalOf.certificatePem)],
           ...['--key', await session.write('old-key.pem', task.renewalOf.keyPem)],
         ];
-  const enrolled = await session.run(thirdParty.pki, [
+  const enrolled = await session.run(thirdParty[release], [
     ...['--scep', '--url', task.url, '--in', keyFile, '--dn', `O=Lab, CN=${task.commonName}`],
     ...(task.dnsName === undefined ? [] : ['--san', task.dnsName]),
     ...renewal,
