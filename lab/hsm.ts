@@ -149,7 +149,7 @@ async function runIn(folder: string): Promise<0 | 1> {
   const config = parse(await readFile(tenant.configs.server, 'utf8')) as {
     server: {
       issuers: Record<string, unknown>[];
-      ra: { signing: Record<string, unknown>; encryption: Record<string, unknown> };
+      ra: Record<string, unknown>;
     };
   };
   const writeConfig = () => writeFile(tenant.configs.server, stringify(config), { mode: 0o600 });
@@ -192,8 +192,12 @@ async function runIn(folder: string): Promise<0 | 1> {
   await checks.check('RA keys in the token: every key of the server works', async () => {
     const signing = await certify('ra', 'ra-signing', 'rsa-2048');
     const opening = await certify('ra', 'ra-encryption', 'encryption');
-    Object.assign(config.server.ra.signing, { certificate: signing, key: tokenKey('rsa-2048') });
-    Object.assign(config.server.ra.encryption, { certificate: opening, key: tokenKey('encryption') });
+    const { automatic: _, ...others } = config.server.ra;
+    config.server.ra = {
+      ...others,
+      signing: { certificate: signing, key: tokenKey('rsa-2048') },
+      encryption: { certificate: opening, key: tokenKey('encryption') },
+    };
     await writeConfig();
     const rows = await leafgateJson<{ place: string; exportable?: string; result: string; code?: string }[]>(
       ...['key', 'check', '--config', tenant.configs.server],

@@ -6,7 +6,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import { buildPem } from '../src/codec/index.ts';
+import { buildPem, parseSignedData } from '../src/codec/index.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgateJson } from './command.ts';
 import { proveOcsp } from './interop-ocsp.ts';
@@ -199,8 +199,6 @@ async function run(folder: string): Promise<0 | 1> {
       );
     }
     for (const [part, name] of [
-      ['server', 'ra-signing'],
-      ['server', 'ra-encryption'],
       ['edge', 'web'],
       ['mdm', 'web'],
     ] as const) {
@@ -213,6 +211,23 @@ async function run(folder: string): Promise<0 | 1> {
         return await lint(thirdParty, splitPem(await readFile(file, 'utf8'))[0] ?? '');
       });
     }
+    await checks.check('openssl verifies and zlint accepts the RA’s certificates, as served', async () => {
+      const url = `${tenant.urls.scep}/pkiclient.exe?operation=GetCACert&message=default`;
+      const [signing, encryption] = parseSignedData(await fetchBytes(url)).certificates;
+      const reports: string[] = [];
+      for (const certificate of [signing, encryption]) {
+        demand(certificate !== undefined, 'GetCACert has no two certificates');
+        const text = buildPem('CERTIFICATE', certificate.raw);
+        const file = join(folder, 'ra.pem');
+        await writeFile(file, text);
+        await openssl(
+          thirdParty,
+          ...['verify', '-x509_strict', '-CAfile', tenant.rootFile, '-untrusted', tenant.chainFile, file],
+        );
+        reports.push(await lint(thirdParty, text));
+      }
+      return reports.join('; ');
+    });
     await checks.check('openssl reads GetCACert as PKCS #7', async () => {
       const file = join(folder, 'getcacert.p7');
       await writeFile(

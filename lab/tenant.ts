@@ -171,12 +171,13 @@ async function makeTenant(folder: string, options: TenantOptions): Promise<void>
     crlPeriodMs: 7 * 24 * HOUR_MS,
     crlOverlapMs: 12 * HOUR_MS,
   };
-  progress('RA, edge, connector and MDM: keys and certificates');
+  progress('edge, connector and MDM: keys and certificates');
   await issueServices(folder, issuer);
   await makePinnedIdentities(folder, now);
   const staticSecret = randomBytes(18).toString('base64url');
   writeIn(folder, 'static-secret.txt', `${staticSecret}\n`);
   writeIn(join(folder, 'server'), 'static-secret.hash', `${await hashStaticSecret(staticSecret)}\n`);
+  writeIn(join(folder, 'server'), 'ra.passphrase', `${randomBytes(32).toString('base64url')}\n`);
   writeIn(join(folder, 'server'), 'ocsp.passphrase', `${randomBytes(32).toString('base64url')}\n`);
   writeIn(join(folder, 'server'), 'challenge-hash.key', `${randomBytes(32).toString('base64url')}\n`);
   const intuneSecret = `${randomBytes(24).toString('base64url')}\n`;
@@ -195,7 +196,10 @@ async function choosePorts(wanted: 'preferred' | 'any'): Promise<LabPorts> {
   return chosen as unknown as LabPorts;
 }
 
-/** The certificates of our own services, by the RA on an operator's word: they appear in the CA's list like all others. */
+/**
+ * The certificates of our own services, by the RA on an operator's word: they appear in the CA's list like all others. The
+ * server has its RA's and its OCSP responder's issued by itself.
+ */
 async function issueServices(folder: string, issuer: Issuer): Promise<void> {
   const store = await openPkiStore({ sqlite: join(folder, 'server', 'data', 'pki.sqlite') });
   try {
@@ -222,8 +226,6 @@ async function issueServices(folder: string, issuer: Issuer): Promise<void> {
       subject: string,
       names: string[],
     ])[] = [
-      ['server', 'ra-signing', 'ra-signing', 'CN=Leafgate Lab RA Signing', []],
-      ['server', 'ra-encryption', 'ra-encryption', 'CN=Leafgate Lab RA Encryption', []],
       [
         'edge',
         'web',
@@ -346,11 +348,7 @@ function writeConfigs(folder: string, ports: LabPorts, tenantId: string, issuer:
       ocsp: { passphrase: 'file:ocsp.passphrase' },
       published: [{ name: 'root', certificate: 'root.pem', crl: 'root.crl' }],
       publish: { targets: [{ name: 'folder', folder: 'published' }] },
-      ra: {
-        signing: identity('ra-signing'),
-        encryption: identity('ra-encryption'),
-        challengeHashKey: 'file:challenge-hash.key',
-      },
+      ra: { automatic: { passphrase: 'file:ra.passphrase' }, challengeHashKey: 'file:challenge-hash.key' },
       endpoints: [
         endpoint('intune', ['/certsrv/mscep/mscep.dll', '/certsrv/mscep', '/cgi-bin/pkiclient.exe'], {
           intune: {
@@ -364,6 +362,11 @@ function writeConfigs(folder: string, ports: LabPorts, tenantId: string, issuer:
         }),
         endpoint('one-time', ['/scep/one-time'], { oneTime: {} }),
         endpoint('static', ['/scep/static'], { staticSecret: { hash: 'file:static-secret.hash' } }),
+        // One for each kind of device that wants something of its own.
+        ...(['windows', 'apple', 'android', 'cisco', 'embedded', 'strict'] as const).map((client) => ({
+          ...endpoint(client, [`/scep/${client}`], { oneTime: {} }),
+          client,
+        })),
       ],
     },
     connector: {

@@ -29,11 +29,17 @@ interface ServerYaml {
     workers?: number;
     dataFolder: string;
     issuers: { certificate: string; key: { file: string; passphrase: string } }[];
-    ra: { signing: { certificate: string; key: { file: string; passphrase: string } } };
+    ra: Record<string, unknown>;
     endpoints: { validators: unknown[]; issuer: string }[];
     [unknown: string]: unknown;
   };
 }
+/** A certificate and a key of the server's folder that are nobody's in its configuration. */
+const connectorIdentity = {
+  certificate: 'connector.pem',
+  key: { file: 'connector.key.pem', passphrase: 'file:connector.passphrase' },
+};
+
 interface EdgeYaml {
   edge: { http: string; https: { listen: string }; tunnel: { listen: string } };
 }
@@ -184,7 +190,7 @@ const cases: readonly Case[] = [
   {
     name: 'a certificate that is not of the issuing key',
     config: server((config) => {
-      firstIssuer(config).key = { ...config.server.ra.signing.key };
+      firstIssuer(config).key = connectorIdentity.key;
     }),
     code: 'key_capability',
     says: /the CA’s key does not belong to its certificate/,
@@ -211,10 +217,17 @@ const cases: readonly Case[] = [
     name: 'a wrong passphrase of a key that only the workers open',
     config: server(async (config, copy) => {
       config.server.workers = 2;
-      await writeFile(join(copy, 'ra-signing.passphrase'), 'not the one\n');
+      const { automatic: _, ...others } = config.server.ra;
+      config.server.ra = {
+        ...others,
+        signing: connectorIdentity,
+        // The same object twice would be an alias in YAML, which no configuration may have.
+        encryption: structuredClone(connectorIdentity),
+      };
+      await writeFile(join(copy, 'connector.passphrase'), 'not the one\n');
     }),
     code: 'key_locked',
-    says: /ra-signing\.key\.pem: the passphrase is wrong or the file is damaged/,
+    says: /connector\.key\.pem: the passphrase is wrong or the file is damaged/,
   },
   {
     name: 'a passphrase that is nowhere',
