@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { adminOpenApi } from '../src/admin/index.ts';
 import { certificateRules, crlRules, keyRules } from '../src/ca/index.ts';
 import { configReference } from '../src/cli/config-reference.ts';
 import { buildProgram } from '../src/cli/index.ts';
@@ -11,6 +12,7 @@ import { clientErrors } from '../src/client-errors.ts';
 import { errorTable } from '../src/errors.ts';
 import { faultsOfDocuments } from './document-checks.ts';
 import {
+  adminDescription,
   cliDocument,
   clientErrorsDocument,
   configurationDocument,
@@ -24,6 +26,7 @@ import { productSources, repositoryFiles, repositoryRoot, repositoryText } from 
 const program = buildProgram();
 const keys = configReference();
 const generated: ReadonlyMap<string, string> = new Map([
+  ['docs/admin-openapi.yaml', adminDescription(adminOpenApi())],
   ['docs/cli.md', cliDocument(program)],
   ['docs/client-errors.md', clientErrorsDocument(clientErrors)],
   ['docs/configuration.md', configurationDocument(keys)],

@@ -1,5 +1,6 @@
 /** The documents that are made from the sources, as texts. */
 import type { Command } from 'commander';
+import { stringify } from 'yaml';
 import type { KeyRule, Rule } from '../src/ca/index.ts';
 import type { ConfigKey } from '../src/cli/config-reference.ts';
 import { type ClientError, errorClients } from '../src/client-errors.ts';
@@ -29,6 +30,11 @@ const kinds: Readonly<Record<ErrorKind, { readonly title: string; readonly text:
   },
   bug: { title: 'Bug: an invariant of the program broke', text: 'Please report it.' },
 };
+
+/** `docs/admin-openapi.yaml`. */
+export function adminDescription(description: Readonly<Record<string, unknown>>): string {
+  return `# Made from \`src/admin/routes.ts\` by \`npm run docs\`. Do not edit.\n${stringify(description, { aliasDuplicateObjects: false, lineWidth: 110 })}`;
+}
 
 /** `docs/errors.md`. */
 export function errorsDocument(rows: Readonly<Record<string, ErrorRow>>): string {

@@ -1,18 +1,17 @@
 /** The validators that an endpoint names, as the RA takes them. */
-
+import type { Config } from '../config.ts';
 import { PkiError } from '../errors.ts';
 import { secretFromReference } from '../keys/index.ts';
 import type { OneTimeChallenges, Validator } from '../ra/index.ts';
 import { manualApprovalValidator, staticSecretValidator, webhookValidator } from '../ra/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
-import type { ServerConfig } from './authorities.ts';
 import { readText, tlsIdentity } from './identity.ts';
 
 /** Name and version, as Intune sees us in `callerInfo`. */
 export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
 
 /** One entry of an endpoint's `validators`. */
-export type ValidatorChoice = ServerConfig['endpoints'][number]['validators'][number];
+export type ValidatorChoice = NonNullable<Config['server']>['endpoints'][number]['validators'][number];
 
 /** What validators share. */
 export interface ValidatorSurroundings {
