@@ -160,7 +160,6 @@ describe('leafgate ca, audit, challenge', () => {
       [['issued'], 1],
       [['unfinished'], 0],
       [['abandoned'], 0],
-      [['failed'], 0],
       [['--serial', serialNumber.toUpperCase()], 1],
       [['--thumbprint', record.thumbprint.toLowerCase()], 1],
       [['--thumbprint', 'AA'], 0],
@@ -180,7 +179,7 @@ describe('leafgate ca, audit, challenge', () => {
       );
     assert.match(await withConfig('ca', 'list', 'templates'), /^ra-signing /m);
     await assert.rejects(
-      withConfig('ca', 'list', 'failed', '--device', 'x'),
+      withConfig('ca', 'list', 'templates', '--device', 'x'),
       rejectsWith('request_malformed', /takes no search/),
     );
     await assert.rejects(withConfig('ca', 'list', '--issued-from', 'yesterday'), /a date/);
@@ -252,6 +251,15 @@ describe('leafgate ca, audit, challenge', () => {
       rejectsWith('template_denied', /no issuing CA “absent”/),
     );
     assert.ok(!existsSync(join(folder, 'absent.crl')));
+  });
+
+  test('endpoint list shows where devices enrol, with what, and until when', async () => {
+    const [header = '', row = '', ...more] = (await withConfig('endpoint', 'list')).trimEnd().split('\n');
+    assert.match(header, /^Endpoint +URL +Issuing CA +Template +Validators +Client +RA +RA ends +Next CA$/);
+    assert.match(row, /http:\/\/127\.0\.0\.1:.* +standard +explicit +\d{4}-\d\d-\d\d \d\d:\d\dZ$/);
+    const rows = JSON.parse(await withConfig('endpoint', 'list', '--json'));
+    assert.equal(rows.length, 1 + more.length);
+    assert.ok(rows[0].capabilities.includes('SCEPStandard'));
   });
 
   test('audit list tells it, newest first', async () => {

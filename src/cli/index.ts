@@ -6,6 +6,7 @@ import { addAudit } from './audit.ts';
 import { addCa } from './ca.ts';
 import { addChallenge } from './challenge.ts';
 import { addConfig } from './config.ts';
+import { addEndpoint } from './endpoint.ts';
 import { addExplain } from './explain.ts';
 import { addKey } from './key.ts';
 import { addLab } from './lab.ts';
@@ -24,6 +25,7 @@ export function buildProgram(): Command {
   for (const add of [
     addServe,
     addConfig,
+    addEndpoint,
     addCa,
     addKey,
     addAudit,

@@ -40,6 +40,7 @@ import {
 } from '../scep/index.ts';
 import type { Log } from '../telemetry.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
+import { viewEndpoints } from './endpoints.ts';
 import { openRaIdentities, openRaUpkeep } from './ra-identities.ts';
 import { startServer } from './server.ts';
 
@@ -277,14 +278,15 @@ describe('the RA renews its certificates while it serves', () => {
 
 describe('a server with an endpoint for each kind of client', () => {
   const clients = ['standard', 'windows', 'apple', 'android', 'cisco', 'embedded', 'strict'] as const;
-  let port = 0;
-  let close: () => Promise<void> = async () => {};
-  before(async () => {
-    const config = configOf('clients', automatic, clients, {
+  const configOfClients = () =>
+    configOf('clients', automatic, clients, {
       issuer: { next: { certificate: 'next.pem' } },
       endpoint: { renewal: {} },
     });
-    const started = await startServer(config, pino({ level: 'silent' }), new FixtureClock());
+  let port = 0;
+  let close: () => Promise<void> = async () => {};
+  before(async () => {
+    const started = await startServer(configOfClients(), pino({ level: 'silent' }), new FixtureClock());
     close = () => started.close();
     port = Number(started.addresses[0]?.split(':').at(-1));
   });
@@ -340,6 +342,36 @@ describe('a server with an endpoint for each kind of client', () => {
       assert.equal(parseSignedData(failure.body).content === undefined, client === 'strict');
     });
   }
+
+  test('views show what each of them is, without opening a key', async () => {
+    const views = await viewEndpoints(configOfClients(), new Date());
+    assert.deepEqual(
+      views.map(({ endpoint }) => endpoint),
+      clients,
+    );
+    for (const view of views) {
+      assert.deepEqual(view.urls, [`http://127.0.0.1:0/scep/${view.endpoint}`]);
+      assert.partialDeepStrictEqual(view, {
+        issuer: 'issuing',
+        ca: 'Test Issuing CA',
+        template: 'client-authentication',
+        validators: ['staticSecret'],
+        client: view.endpoint,
+        ra: 'automatic',
+        nextCa: 'Test Issuing CA 2',
+      });
+      assert.ok(!('raSwitches' in view));
+      const days = ((view.raEnds?.getTime() ?? 0) - Date.now()) / DAY_MS;
+      assert.ok(days > 700 && days < 731, `${view.endpoint}: ${days} days`);
+      const served = parseCapabilities((await fetched(view.endpoint, 'GetCACaps')).body.toString());
+      assert.deepEqual(new Set(view.capabilities), served);
+    }
+    const [unmade] = await viewEndpoints(configOf('unmade', automatic, ['windows']), new Date());
+    assert.ok(unmade !== undefined && !('raEnds' in unmade) && !('nextCa' in unmade));
+    const [own] = await viewEndpoints(configOf('own', explicit, ['windows']), new Date());
+    assert.equal(own?.ra, 'explicit');
+    assert.deepEqual(own?.raEnds, certificates.raSigning.notAfter);
+  });
 
   test('GetNextCACert: the next CA, under the signature of this one', async () => {
     const answer = await fetched('standard', 'GetNextCACert');

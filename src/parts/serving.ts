@@ -11,16 +11,10 @@ import {
   type PortSharing,
   type ScepEndpoint,
 } from '../http/index.ts';
-import {
-  buildNextCaCertificates,
-  capabilitiesOf,
-  clientProfiles,
-  refusedByDefault,
-  refusedCapabilities,
-  type WeakAlgorithm,
-} from '../scep/index.ts';
+import { buildNextCaCertificates } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
+import { endpointCapabilities, refusedAlgorithmsOf } from './endpoints.ts';
 import { readChain } from './identity.ts';
 import { openOcsp } from './ocsp.ts';
 import { openRaIdentities } from './ra-identities.ts';
@@ -43,25 +37,12 @@ export async function serve(
   const nextCas = await signNextCas(config, issuers);
   const endpoints = config.endpoints.map((endpoint): ScepEndpoint => {
     const nextCaCertificates = nextCas.get(endpoint.issuer);
-    const refusedAlgorithms = new Set<WeakAlgorithm>([
-      ...endpoint.algorithms.refuse,
-      ...(endpoint.dangerAllowSingleDes ? [] : refusedByDefault),
-    ]);
-    const offers = [
-      ...(nextCaCertificates === undefined ? [] : (['GetNextCACert'] as const)),
-      // RFC 8894 §3.5.2: only what an old certificate proves is a renewal.
-      ...(endpoint.renewal === undefined ? [] : (['Renewal'] as const)),
-    ];
     return {
       name: endpoint.name,
       paths: endpoint.paths,
       ra: identities.of(endpoint),
-      refusedAlgorithms,
-      capabilities: capabilitiesOf(
-        clientProfiles[endpoint.client],
-        offers,
-        refusedCapabilities(refusedAlgorithms),
-      ),
+      refusedAlgorithms: refusedAlgorithmsOf(endpoint),
+      capabilities: endpointCapabilities(endpoint, nextCaCertificates === undefined ? 'alone' : 'succeeded'),
       ...(nextCaCertificates === undefined ? {} : { nextCaCertificates }),
       limits: endpoint.limits,
     };
