@@ -29,6 +29,7 @@ import {
   thumbprintOf,
   verifyCertificationRequest,
 } from '../codec/index.ts';
+import { readPkiMessage, verifyPkiMessage } from '../scep/index.ts';
 import { systemClock } from '../telemetry.ts';
 import { type EnrolmentOptions, type EnrolmentResult, enrol } from './enrol.ts';
 import { EventLog } from './event-log.ts';
@@ -578,7 +579,6 @@ const transient: readonly { readonly name: string; readonly answer: ScepAnswer }
   { name: '503', answer: { answer: 'http', status: 503, headers: { 'retry-after': '0' } } },
   { name: '429', answer: { answer: 'http', status: 429 } },
   { name: 'an answer that is lost on its way', answer: { answer: 'lose' } },
-  { name: 'PENDING', answer: { answer: 'pending' } },
 ];
 
 for (const { name, answer } of transient) {
@@ -615,6 +615,42 @@ test('too long without an answer: the request is kept, and the next run sends th
     const messages = bench.server.pkiOperations().map(({ message }) => Buffer.from(message).toString('hex'));
     assert.equal(new Set(messages).size, 1);
     assert.deepEqual((await bench.eventIds()).slice(-3), [306, 40008, 39]);
+  }));
+
+/** Types of the messages that the server got, and the transactions and nonces of them. */
+function sentTo(server: TestScepServer) {
+  const messages = server.pkiOperations().map(({ message }) => verifyPkiMessage(readPkiMessage(message)));
+  return {
+    types: messages.map(({ messageType }) => messageType),
+    transactions: new Set(messages.map(({ transactionID }) => transactionID)).size,
+    nonces: new Set(messages.map(({ senderNonce }) => Buffer.from(senderNonce ?? []).toString('hex'))).size,
+  };
+}
+
+test('PENDING, then success: asked for by CertPoll, with a nonce of its own each time', () =>
+  withBench(async (bench) => {
+    bench.server.behaviour.pkiOperation = (count) => ({ answer: count < 3 ? 'pending' : 'issue' });
+    assert.equal((await bench.enrol()).outcome, 'installed');
+    const sent = sentTo(bench.server);
+    assert.deepEqual(sent, { types: ['PKCSReq', 'CertPoll', 'CertPoll'], transactions: 1, nonces: 3 });
+    assert.deepEqual(await bench.eventIds(), [306, 36, 40006, 40006, 39]);
+  }));
+
+test('a server that finds nothing by CertPoll gets the request again', () =>
+  withBench(async (bench) => {
+    bench.server.behaviour.polls = false;
+    bench.server.behaviour.pkiOperation = (count) => ({ answer: count < 2 ? 'pending' : 'issue' });
+    assert.equal((await bench.enrol()).outcome, 'installed');
+    assert.deepEqual(sentTo(bench.server).types, ['PKCSReq', 'CertPoll', 'PKCSReq']);
+  }));
+
+test('a request that was denied meanwhile is over', () =>
+  withBench(async (bench) => {
+    bench.server.behaviour.pkiOperation = (count) =>
+      count < 2 ? { answer: 'pending' } : { answer: 'failure', failInfo: 'badRequest' };
+    assert.equal(failed(await bench.enrol()).outcome, 'failed');
+    assert.deepEqual(sentTo(bench.server).types, ['PKCSReq', 'CertPoll']);
+    assert.deepEqual(await bench.folder.requests(), []);
   }));
 
 test('PENDING for too long: not an error, and asked again with the same request', () =>

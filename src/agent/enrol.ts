@@ -3,15 +3,16 @@ import {
   basicConstraintsOf,
   type Certificate,
   keyUsageOf,
+  nameFromString,
   nameToString,
   sameOctets,
   thumbprintOf,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import type { KeyAlgorithm, PrivateKey } from '../keys/index.ts';
-import { type CertRep, parseCertRep } from '../scep/index.ts';
+import { type CertRep, parseCertRep, readPkiMessage } from '../scep/index.ts';
 import type { Clock } from '../telemetry.ts';
-import { buildEnrolmentMessage, certificationRequestFor } from './enrolment-request.ts';
+import { buildEnrolmentMessage, buildPollMessage, certificationRequestFor } from './enrolment-request.ts';
 import type { DeviceEventName, EventDetail, EventLog } from './event-log.ts';
 import { type HResultName, hResults, hResultText } from './h-result.ts';
 import type { HttpClient } from './http-client.ts';
@@ -89,6 +90,9 @@ interface Stop {
   readonly retryAfterMs?: number | undefined;
   readonly facts?: EventDetail;
 }
+
+/** A message and what its answer is checked against. */
+type Sent = Pick<PendingRequest, 'message' | 'transactionID' | 'senderNonce'>;
 
 /** A SCEP server that answered, and whom requests go to. */
 interface Initialized {
@@ -325,8 +329,8 @@ class Enrolment {
   }
 
   /**
-   * DEVIATION RFC 8894 §3.3.3: a device that hears PENDING asks again by sending its PKCSReq once more, and not a CertPoll:
-   * servers that know a transaction answer both alike, and one message means one thing to keep over a crash.
+   * A device that hears PENDING asks again by CertPoll (RFC 8894 §3.3.3). A later run begins with the PKCSReq again, octet
+   * for octet, which a server that knows it answers alike: one message to keep over a crash.
    */
   async #exchange(
     pending: PendingRequest,
@@ -335,11 +339,13 @@ class Enrolment {
   ): Promise<Accepted | Stop> {
     const { retry, signal } = this.#options;
     const { transports, capabilities } = initialized;
+    const first: Sent = pending;
+    let next = first;
     const outcome = await withRetries(
       retry,
       async ({ deadline }): Promise<Attempt<CertRep | Stop, Stop>> => {
         const answer = await walk(transports, deadline, (transport) =>
-          transport.pkiOperation(pending.message, capabilities),
+          transport.pkiOperation(next.message, capabilities),
         );
         if (answer.attempt === 'again') {
           const { hResult, detail, transport } = answer.reason;
@@ -352,10 +358,18 @@ class Enrolment {
           const stop = this.#notSent(exchange.hResult, exchange.detail);
           return { attempt: 'done', value: { ...stop, facts: { url: transport.url.href } } };
         }
-        const certRep = await this.#read(exchange.value, pending, key, initialized.authority);
-        if (!('pkiStatus' in certRep) || certRep.pkiStatus !== 'PENDING')
-          return { attempt: 'done', value: certRep };
-        return { attempt: 'again', reason: undecided };
+        const certRep = await this.#read(exchange.value, next, key, initialized.authority);
+        if (!('pkiStatus' in certRep)) return { attempt: 'done', value: certRep };
+        if (certRep.pkiStatus === 'PENDING') {
+          next = await this.#pollFor(pending, key, initialized);
+          return { attempt: 'again', reason: undecided };
+        }
+        // A server that does not find it by CertPoll may know the request itself.
+        if (certRep.pkiStatus === 'FAILURE' && certRep.failInfo === 'badCertId' && next !== first) {
+          next = first;
+          return { attempt: 'again', reason: undecided };
+        }
+        return { attempt: 'done', value: certRep };
       },
       { signal, onPause: (pause) => this.#onPause('PKIOperation', pause) },
     );
@@ -372,18 +386,31 @@ class Enrolment {
     }
   }
 
+  async #pollFor(pending: PendingRequest, key: PrivateKey, initialized: Initialized): Promise<Sent> {
+    const { capabilities, authority } = initialized;
+    return await buildPollMessage({
+      transactionID: pending.transactionID,
+      subject: nameFromString(this.#options.profile.subject),
+      authority,
+      signer: readPkiMessage(pending.message).signer,
+      key,
+      cipher: cipherFor(capabilities),
+      digest: digestFor(capabilities),
+    });
+  }
+
   /** An answer counts only if an RA that was checked signed it, for this transaction and this nonce. */
   async #read(
     body: Uint8Array,
-    pending: PendingRequest,
+    { transactionID, senderNonce }: Sent,
     key: PrivateKey,
     authority: TrustedAuthority,
   ): Promise<CertRep | Stop> {
     try {
       return await parseCertRep(body, {
         signers: authority.signers,
-        transactionID: pending.transactionID,
-        senderNonce: pending.senderNonce,
+        transactionID,
+        senderNonce,
         decrypt: key.decrypt,
       });
     } catch (cause) {

@@ -11,12 +11,14 @@ import {
   hex,
   type KeyTransport,
   keyUsageExtension,
+  type Name,
   nameFromString,
   subjectAltNameExtension,
 } from '../codec/index.ts';
 import type { PrivateKey } from '../keys/index.ts';
-import { buildPkcsReq, buildSelfSigned, selfSignatureOf } from '../scep/index.ts';
+import { buildCertPoll, buildPkcsReq, buildSelfSigned, selfSignatureOf } from '../scep/index.ts';
 import type { ScepProfile } from './mdm-client.ts';
+import type { TrustedAuthority } from './registration-authority.ts';
 
 /** What a SCEP profile says about the request itself. */
 export type RequestedCertificate = Pick<ScepProfile, 'subject' | 'keyUsage' | 'extKeyUsage'> & {
@@ -94,6 +96,32 @@ export async function protocolCertificateFor(key: PrivateKey, now: Date): Promis
  */
 export function transactionIDFor(spki: Uint8Array): string {
   return hex(createHash('sha256').update(spki).digest());
+}
+
+/**
+ * Builds a CertPoll (RFC 8894 §3.3.3) with a fresh nonce for a request that waits.
+ *
+ * @param fields.signer what signed the request, with its key: the server finds the request by both
+ */
+export async function buildPollMessage(fields: {
+  readonly transactionID: string;
+  /** Subject of the request. */
+  readonly subject: Name;
+  readonly authority: Pick<TrustedAuthority, 'encryption' | 'issuer'>;
+  readonly signer: Certificate;
+  readonly key: PrivateKey;
+  readonly cipher: CipherName;
+  readonly digest: DigestName;
+  readonly keyTransport?: KeyTransport;
+}): Promise<Pick<EnrolmentMessage, 'transactionID' | 'senderNonce' | 'message'>> {
+  const { subject, authority, key, ...rest } = fields;
+  const senderNonce = randomBytes(NONCE_BYTES);
+  const request = { issuer: authority.issuer, subject };
+  const message = await buildCertPoll(
+    { ...rest, recipient: authority.encryption, senderNonce, request },
+    key.sign,
+  );
+  return { transactionID: fields.transactionID, senderNonce, message };
 }
 
 /** What a message is built from. */

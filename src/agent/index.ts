@@ -19,6 +19,7 @@ export {
 export { type EnrolmentResult, type EnrolmentStep, enrolmentSteps, type StepDurations } from './enrol.ts';
 export {
   buildEnrolmentMessage,
+  buildPollMessage,
   certificationRequestFor,
   type EnrolmentMessage,
   type EnrolmentMessageFields,

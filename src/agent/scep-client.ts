@@ -14,7 +14,6 @@ import {
 import { PkiError } from '../errors.ts';
 import type { PrivateKey } from '../keys/index.ts';
 import {
-  buildCertPoll,
   buildInquiry,
   type CaCertificates,
   type CertRep,
@@ -22,7 +21,7 @@ import {
   parseCertRep,
   parseNextCaCertificates,
 } from '../scep/index.ts';
-import { type EnrolmentMessage, transactionIDFor } from './enrolment-request.ts';
+import { buildPollMessage, type EnrolmentMessage, transactionIDFor } from './enrolment-request.ts';
 import type { HttpClient } from './http-client.ts';
 import type { TrustedAuthority } from './registration-authority.ts';
 import { type Capabilities, cipherFor, digestFor, type Exchange, ScepTransport } from './scep-transport.ts';
@@ -147,21 +146,14 @@ export class ScepClient {
     identity: ClientIdentity,
     authority: TrustedAuthority,
   ): Promise<CertRep> {
-    const { transactionID, subject } = request;
-    const senderNonce = randomBytes(NONCE_BYTES);
-    const { issuer } = authority;
-    const message = await buildCertPoll(
-      {
-        ...(await this.manner()),
-        signer: identity.certificate,
-        recipient: authority.encryption,
-        transactionID,
-        senderNonce,
-        request: { issuer, subject },
-      },
-      identity.key.sign,
-    );
-    return await this.send({ message, transactionID, senderNonce }, identity, authority);
+    const message = await buildPollMessage({
+      ...request,
+      ...(await this.manner()),
+      authority,
+      signer: identity.certificate,
+      key: identity.key,
+    });
+    return await this.send(message, identity, authority);
   }
 
   /** GetCert (§3.3.4): a certificate by issuer and serial number. Throws as `send`; `server_answer` if another came. */

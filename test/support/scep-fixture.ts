@@ -158,6 +158,8 @@ export interface ScepBehaviour {
   served: readonly Certificate[];
   /** Answers instead of GetCACert's own, if there is one. */
   getCaCert: ScepAnswer | undefined;
+  /** Whether a CertPoll finds its request; FAILURE badCertId if not. */
+  polls: boolean;
   /** `count` is the number of PKIOperations so far, this one included. */
   pkiOperation: (count: number) => ScepAnswer;
 }
@@ -183,11 +185,13 @@ export async function openTestScepServer(tls?: {
     capabilities: serverCapabilities,
     served: [ra.certificate, issuing.certificate, root.certificate],
     getCaCert: undefined,
+    polls: true,
     pkiOperation: () => ({ answer: 'issue' }),
   };
   const requests: ScepRequest[] = [];
   const transactions: ScepTransaction[] = [];
   const issued = new Map<string, Certificate>();
+  const transactionsByID = new Map<string, OpenedRequest>();
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const target = request.url ?? '';
@@ -223,7 +227,18 @@ export async function openTestScepServer(tls?: {
     );
     if (answer.answer === 'http') return sendHttp(response, answer);
     const verified = verifyPkiMessage(readPkiMessage(message));
-    const opened = await openPkcsReq(verified, ra.key.decrypt, refusedByDefault);
+    if (verified.messageType === 'CertPoll' && !behaviour.polls) {
+      const failure = { failInfo: 'badCertId' } as const;
+      const answerSigner = { certificate: ra.certificate, chain: [ra.certificate.raw], sign: ra.key.sign };
+      const body = await buildFailure(verified, failure, answerSigner, randomBytes(16));
+      return send(response, 200, contentTypes.pkiMessage, body);
+    }
+    const asked = transactionsByID.get(verified.transactionID);
+    const opened =
+      verified.messageType === 'CertPoll' && asked !== undefined
+        ? asked
+        : await openPkcsReq(verified, ra.key.decrypt, refusedByDefault);
+    transactionsByID.set(verified.transactionID, opened);
     transactions.push({
       transactionID: verified.transactionID,
       spki: opened.csr.spki,
