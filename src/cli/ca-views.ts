@@ -1,4 +1,4 @@
-/** `leafgate ca list`: the views of a CA administrator (certsrv.msc's nodes). */
+/** `leafgate ca list` and `ca failed`: the views of a CA administrator (certsrv.msc's nodes). */
 import { Argument, type Command } from 'commander';
 import { PkiError } from '../errors.ts';
 import type { CertificateStatus, PkiStore, StoredAuditEntry } from '../store/index.ts';
@@ -10,7 +10,7 @@ import {
   revokedColumns,
   type SearchOptions,
 } from './ca-search.ts';
-import { configOption, withAuthorities } from './context.ts';
+import { configOption, withAuthorities, withStore } from './context.ts';
 import { type ListingOptions, positiveInteger, printRows } from './output.ts';
 
 /** The views, and the status that each shows. */
@@ -22,7 +22,7 @@ const statusByView = {
   abandoned: 'abandoned',
 } as const satisfies Record<string, CertificateStatus | undefined>;
 
-const views = [...Object.keys(statusByView), 'failed', 'templates'];
+const views = [...Object.keys(statusByView), 'templates'];
 
 const failedColumns = {
   number: 'Number',
@@ -46,20 +46,21 @@ interface ViewOptions extends ListingOptions, SearchOptions {
   readonly after?: number;
 }
 
-/** Adds the command. */
+interface Page {
+  readonly limit: number;
+  readonly after?: number;
+}
+
+/** Adds the commands. */
 export function addCaViews(ca: Command): void {
   addSearch(
     ca
       .command('list')
-      .description('certificates, refused and failed requests, templates; newest first')
+      .description('certificates, newest first; or the templates')
       .addArgument(new Argument('[view]', 'what to list').choices(views).default('all'))
       .option(...configOption),
   )
-    .option(
-      '--after <id>',
-      'the next page: after the last Request ID (or Number) of this one',
-      positiveInteger,
-    )
+    .option('--after <id>', 'the next page: after the last Request ID of this one', positiveInteger)
     .option('--limit <n>', 'at most this many', positiveInteger, 50)
     .option('--json', 'for machines')
     .action(async (view: string, options: ViewOptions) => {
@@ -69,13 +70,10 @@ export function addCaViews(ca: Command): void {
           limit: options.limit,
           ...(options.after === undefined ? {} : { after: options.after }),
         };
-        if (view === 'failed' || view === 'templates') {
+        if (view === 'templates') {
           if (criteria !== undefined)
             throw new PkiError('request_malformed', `the view ${view} takes no search for certificates`);
-          if (view === 'failed')
-            printRows((await failed(store, page)).map(failedRow), failedColumns, options);
-          else
-            printRows(authority.templates as unknown as Record<string, unknown>[], templateColumns, options);
+          printRows(authority.templates as unknown as Record<string, unknown>[], templateColumns, options);
           return;
         }
         const status = statusByView[view as keyof typeof statusByView];
@@ -87,13 +85,21 @@ export function addCaViews(ca: Command): void {
         printRows(records.map(factsOf), view === 'revoked' ? revokedColumns : certificateColumns, options);
       });
     });
+  ca.command('failed')
+    .description('requests that were refused, denied or failed, newest first')
+    .option(...configOption)
+    .option('--after <number>', 'the next page: after the last Number of this one', positiveInteger)
+    .option('--limit <n>', 'at most this many', positiveInteger, 50)
+    .option('--json', 'for machines')
+    .action(async (options: ListingOptions & Page & { readonly config?: string }) => {
+      await withStore(options.config, async (store) => {
+        printRows((await failed(store, options)).map(failedRow), failedColumns, options);
+      });
+    });
 }
 
 /** Requests that were denied or failed, from the audit log. */
-async function failed(
-  store: PkiStore,
-  { limit, after }: { readonly limit: number; readonly after?: number },
-): Promise<StoredAuditEntry[]> {
+async function failed(store: PkiStore, { limit, after }: Page): Promise<StoredAuditEntry[]> {
   const found: StoredAuditEntry[] = [];
   let from = after;
   while (found.length < limit) {

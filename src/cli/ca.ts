@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { buildPem, parseCertificationRequest, parsePem } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
+import { addCaApproval } from './ca-approval.ts';
 import { addCaAudit } from './ca-audit.ts';
 import { addCeremony } from './ca-ceremony.ts';
 import { addCaPublish } from './ca-publish.ts';
@@ -27,6 +28,7 @@ export function addCa(program: Command): void {
   addCeremony(ca);
   addCaPublish(ca);
   addCaViews(ca);
+  addCaApproval(ca);
   addCaRevoke(ca);
   addCaAudit(ca);
   ca.command('show')

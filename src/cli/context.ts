@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, readConfig } from '../config.ts';
 import { PkiError } from '../errors.ts';
-import { type Authorities, openAuthorities } from '../parts/authorities.ts';
+import { type Authorities, databaseOf, openAuthorities, type ServerConfig } from '../parts/authorities.ts';
+import { openPkiStore, type PkiStore } from '../store/index.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 
 /** Places where the configuration of a part is looked for if none is named: the working folder, then the lab in it. */
@@ -37,16 +38,44 @@ export function loadConfig(path: string | undefined, part: 'server' | 'mdm' = 's
 }
 
 /**
+ * The server's part of the configuration that a command works with.
+ *
+ * @throws PkiError `config_invalid`, also if there is no such part.
+ */
+export function loadServerConfig(path: string | undefined): ServerConfig {
+  const { server } = loadConfig(path);
+  if (server === undefined) throw new PkiError('config_invalid', 'the configuration has no `server` part');
+  return server;
+}
+
+/**
+ * Opens the store alone for one command, beside a server that may be running, and closes it again. No key is opened.
+ *
+ * @throws PkiError as `loadServerConfig` and `openPkiStore`, and whatever `work` throws.
+ */
+export async function withStore<T>(
+  path: string | undefined,
+  work: (store: PkiStore) => Promise<T>,
+): Promise<T> {
+  const server = loadServerConfig(path);
+  const store = await openPkiStore(databaseOf(server), server.standby ? 'read' : 'write');
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/**
  * Opens the CA side for one command, beside a server that may be running, and closes it again.
  *
  * @throws PkiError `config_invalid` if the configuration has no `server` part, and whatever `work` throws.
  */
 export async function withAuthorities<T>(
   path: string | undefined,
-  work: (authorities: Authorities, config: NonNullable<Config['server']>) => Promise<T>,
+  work: (authorities: Authorities, config: ServerConfig) => Promise<T>,
 ): Promise<T> {
-  const { server } = loadConfig(path);
-  if (server === undefined) throw new PkiError('config_invalid', 'the configuration has no `server` part');
+  const server = loadServerConfig(path);
   const authorities = await openAuthorities(server, openLog('warn', 'cli'), systemClock);
   try {
     return await work(authorities, server);

@@ -14,7 +14,7 @@ import {
   restoreStore,
 } from '../store/index.ts';
 import { operator } from './ca-search.ts';
-import { configOption, loadConfig } from './context.ts';
+import { configOption, loadServerConfig, withStore } from './context.ts';
 import { positiveInteger, printFacts } from './output.ts';
 
 interface ConfigChoice {
@@ -32,7 +32,7 @@ export function addStore(program: Command): void {
     .argument('<file>', 'a new file; its manifest is put beside it as FILE.json')
     .option(...configOption)
     .action(async (file: string, options: ConfigChoice) => {
-      const database = databaseOf(serverOf(options));
+      const database = databaseOf(loadServerConfig(options.config));
       if ('postgres' in database) {
         const { host, port, database: name, user } = database.postgres;
         throw new PkiError(
@@ -49,7 +49,7 @@ export function addStore(program: Command): void {
     .option(...configOption)
     .option('--set-aside', 'a database that is there is renamed, and kept')
     .action(async (file: string | undefined, options: ConfigChoice & { readonly setAside?: boolean }) => {
-      const config = serverOf(options);
+      const config = loadServerConfig(options.config);
       const lock = lockDataFolder(join(config.dataFolder, 'server.lock'));
       try {
         await restore(config, file, options.setAside === true ? 'set-aside' : 'refuse');
@@ -72,7 +72,7 @@ export function addStore(program: Command): void {
           readonly delete?: boolean;
         },
       ) => {
-        await withStore(options, async (store) => {
+        await withStore(options.config, async (store) => {
           const now = Date.now();
           const rule = {
             expiredBefore: new Date(now - options.expiredDays * DAY_MS),
@@ -107,7 +107,7 @@ export function addStore(program: Command): void {
     .argument('<file>', 'a new file')
     .option(...configOption)
     .action(async (file: string, options: ConfigChoice) => {
-      await withStore(options, async (store) => {
+      await withStore(options.config, async (store) => {
         const output = createWriteStream(file, { flags: 'wx', mode: 0o600 });
         const done = finished(output);
         const lines = linesOf(store);
@@ -185,20 +185,5 @@ async function* linesOf(store: PkiStore): AsyncGenerator<Record<string, unknown>
     }
     if (page.length < EXPORT_PAGE) return;
     number = page.at(-1)?.number ?? number;
-  }
-}
-
-function serverOf(options: ConfigChoice): ServerConfig {
-  const { server } = loadConfig(options.config);
-  if (server === undefined) throw new PkiError('config_invalid', 'the configuration has no `server` part');
-  return server;
-}
-
-async function withStore(options: ConfigChoice, work: (store: PkiStore) => Promise<void>): Promise<void> {
-  const store = await openPkiStore(databaseOf(serverOf(options)));
-  try {
-    await work(store);
-  } finally {
-    await store.close();
   }
 }
