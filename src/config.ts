@@ -883,14 +883,18 @@ const server = z
         report(path, `“${item.template}” would let devices sign OCSP answers for the CA`);
     }
     for (const [index, item] of config.endpoints.entries()) {
-      // Intune is asked about every certificate, and a renewal is one: it carries a fresh challenge.
-      if (
-        item.renewal?.challenge === 'notNeeded' &&
-        item.validators.some(({ intune }) => intune !== undefined)
-      )
+      // Intune is asked about every certificate, and a renewal is one: it carries a fresh challenge. What it has let in by one
+      // endpoint must not be renewed behind its back by another.
+      const asksIntune = config.endpoints.find(
+        (other) =>
+          other.issuer === item.issuer &&
+          other.template === item.template &&
+          other.validators.some(({ intune }) => intune !== undefined),
+      );
+      if (item.renewal?.challenge === 'notNeeded' && asksIntune !== undefined)
         report(
           ['endpoints', index, 'renewal', 'challenge'],
-          'Intune wants to be asked about renewals too: `required`, or no `renewal` at all',
+          `Intune, which “${asksIntune.name}” has for the same CA and template, wants to be asked about renewals: \`required\`, no \`renewal\`, or another template`,
         );
       if (!config.issuers.some((other) => other.name === item.issuer))
         report(['endpoints', index, 'issuer'], `there is no issuing CA “${item.issuer}”`);
