@@ -486,6 +486,44 @@ describe('parseConfig refuses', () => {
       /^server\.endpoints\.0\.validators\.0\.intune\.authority: /,
     ],
     [
+      'a renewal without challenge, where Intune is asked',
+      serverWith((config) =>
+        Object.assign(config.endpoints[0] ?? {}, {
+          validators: [{ intune: { tenant: 't', appId: 'a', secret: 'env:S' } }],
+          renewal: { challenge: 'notNeeded' },
+        }),
+      ),
+      /^server\.endpoints\.0\.renewal\.challenge: Intune, which “intune” has/,
+    ],
+    [
+      'a renewal without challenge of what another endpoint asks Intune about',
+      serverWith((config) => {
+        const [first] = config.endpoints;
+        config.endpoints.push({
+          ...(first as (typeof config.endpoints)[0]),
+          name: 'second',
+          paths: ['/second'],
+          validators: [{ intune: { tenant: 't', appId: 'a', secret: 'env:S' } }] as never,
+        });
+        Object.assign(first ?? {}, { name: 'renewing', renewal: { challenge: 'notNeeded' } });
+      }),
+      /^server\.endpoints\.0\.renewal\.challenge: Intune, which “second” has/,
+    ],
+    [
+      'a renewal with new names on nobody’s word',
+      serverWith((config) =>
+        Object.assign(config.endpoints[0] ?? {}, {
+          renewal: { challenge: 'notNeeded', names: 'asEnrolled' },
+        }),
+      ),
+      /^server\.endpoints\.0\.renewal\.names: without a challenge nobody vouches/,
+    ],
+    [
+      'a renewal without a challenge in so many words',
+      serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { renewal: { challenge: false } })),
+      /^server\.endpoints\.0\.renewal\.challenge: /,
+    ],
+    [
       'a danger that is not quite said',
       serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { dangerAllowSingleDes: 'yes' })),
       /^server\.endpoints\.0\.dangerAllowSingleDes: /,
@@ -617,6 +655,21 @@ describe('parseConfig', () => {
       typeof value === 'object' && value !== null ? [value, ...Object.values(value).flatMap(everything)] : [];
     assert.ok(everything(config).length > 10);
     for (const value of everything(config)) assert.ok(Object.isFrozen(value));
+  });
+
+  test('an endpoint renews if it says so, and then asks for a challenge besides', () => {
+    const renewalOf = (renewal?: object) => {
+      const text = serverWith((config) => Object.assign(config.endpoints[0] ?? {}, renewal && { renewal }));
+      return serverOf(parseConfig(text, folder)).endpoints[0]?.renewal;
+    };
+    assert.equal(renewalOf(), undefined);
+    const usual = { challenge: 'required', key: 'changedOrSame', names: 'asBefore' };
+    assert.deepEqual(renewalOf({}), usual);
+    assert.deepEqual(renewalOf({ window: '30d', revokeReplacedAfter: '12h' }), {
+      ...usual,
+      window: 30 * 86_400_000,
+      revokeReplacedAfter: 43_200_000,
+    });
   });
 
   test('two validators on an endpoint are two', () => {
@@ -873,6 +926,13 @@ describe('configReference', () => {
           client: 'cisco',
           ra: { signing: identity, encryption: identity },
           dangerAllowSingleDes: true,
+          renewal: {
+            window: '30d',
+            challenge: 'required',
+            key: 'changed',
+            names: 'asEnrolled',
+            revokeReplacedAfter: '7d',
+          },
           validators: [
             {
               intune: {
