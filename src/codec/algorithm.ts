@@ -206,6 +206,7 @@ export function keyTransportOf(algorithm: AlgorithmIdentifier): KeyTransport {
   if (algorithm.oid === oid.rsaEncryption && hasNoParameters(algorithm)) return { name: 'rsaes-pkcs1-v1_5' };
   if (algorithm.oid !== oid.rsaesOaep) throw unsupported('key transport', algorithm.oid);
   // RFC 4055 §4.1: everything has a default, and every default is SHA-1.
+  // QUIRK Windows: encrypts by OAEP, with the defaults left out (windows-oaep).
   if (algorithm.parameters === undefined) return { name: 'rsaes-oaep', digest: 'sha1' };
   return readDer(algorithm.parameters, tag.sequence, (reader) => {
     const hash = reader.enterOptional(0xa0);

@@ -432,7 +432,7 @@ function readRecipient(reader: DerReader): KeyTransRecipient {
   return { rid, keyTransport, encryptedKey };
 }
 
-/** QUIRK Apple: the content comes in pieces, as a constructed [0] with OCTET STRINGs inside. */
+/** QUIRK Apple: the content comes in pieces, as a constructed [0] with OCTET STRINGs inside (apple-ber). */
 function readEncryptedContent(reader: DerReader): Uint8Array {
   if (reader.nextTag !== contextConstructed(0)) return reader.content(contextPrimitive(0));
   const pieces = reader.enter(contextConstructed(0));
@@ -452,8 +452,9 @@ export type Decrypt = (keyTransport: KeyTransport, encryptedKey: Uint8Array) => 
  * a decryption oracle (Bleichenbacher 1998; RFC 3218 §2.3.2).
  *
  * DEVIATION RFC 5652 §6.2.1: the recipient identifier is not compared with our certificate. QUIRK embedded clients:
- * they re-encode the issuer's name, use a key identifier, or name a certificate that was renewed since; only the key
- * decides.
+ * they re-encode the issuer's name (embedded-recipient-written-anew), use a key identifier
+ * (embedded-recipient-by-key-identifier), or name a certificate that was renewed since
+ * (embedded-recipient-of-yesterday); only the key decides.
  *
  * @throws PkiError `scep_envelope`, always with the same message.
  */

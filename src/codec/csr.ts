@@ -91,7 +91,7 @@ function readRequest(raw: Uint8Array): CertificationRequest {
 }
 
 // QUIRK strongSwan: the attributes are not in the ascending order of DER; the order is not checked, and the signature is
-// verified over the octets as they came.
+// verified over the octets as they came (strongswan-attribute-order).
 function readAttributes(reader: DerReader): Pick<CertificationRequest, 'challengePassword' | 'extensions'> {
   let challengePassword: string | undefined;
   let extensions: readonly Extension[] | undefined;

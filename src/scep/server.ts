@@ -52,7 +52,7 @@ export interface ReceivedMessage {
 export interface PkiMessage extends ReceivedMessage {
   /** `undefined` for a value that RFC 8894 does not define. */
   readonly messageType: MessageType | undefined;
-  /** DEVIATION RFC 8894 §3.2.1.5: clients that send none are served; they get no recipientNonce. */
+  /** DEVIATION RFC 8894 §3.2.1.5: clients that send none are served; they get no recipientNonce (nonce-missing). */
   readonly senderNonce?: Uint8Array;
   /** The client's digest; the answer uses the same. */
   readonly digest: DigestName;
@@ -72,7 +72,8 @@ export function readPkiMessage(bytes: Uint8Array): ReceivedMessage {
     const [signerInfo, ...more] = signedData.signerInfos;
     if (signerInfo === undefined || more.length > 0)
       throw new PkiError('scep_body', 'not exactly one signer');
-    // §2.3: the certificate MUST be in the message.
+    // §2.3: the certificate MUST be in the message. Its key need not be that of the request.
+    // QUIRK Windows: signs with a key that it throws away (windows-throw-away-signer).
     const signer = signerCertificateOf(signedData, signerInfo);
     if (signer === undefined)
       throw new PkiError('scep_body', 'the signer’s certificate is not in the message');
@@ -277,7 +278,8 @@ export async function buildSuccess(
   signer: AnswerSigner,
   senderNonce: Uint8Array,
 ): Promise<Uint8Array> {
-  // QUIRK Apple: pairs its key with the first certificate, whatever it is: the leaf stands first, and alone.
+  // QUIRK Apple: pairs its key with the first certificate, whatever it is: the leaf stands first, and alone
+  // (apple-leaf-alone).
   // QUIRK Cisco: requires the CA's certificate beside it.
   const content = buildCertsOnly([certificate, ...(signer.enclosed ?? [])]);
   return await buildSuccessWith(content, message, manner, signer, senderNonce);
@@ -341,8 +343,9 @@ async function buildCertRep(
   const recipientNonce = recipientNonceFor(request);
   return await buildSignedData(
     {
-      // DEVIATION RFC 8894 §3.3.2.2, §3.3.2.3: FAILURE and PENDING have empty content instead of none. QUIRK certmonger: takes an answer without
-      // eContent for an unreadable one and asks again; other servers have answered like this for years.
+      // DEVIATION RFC 8894 §3.3.2.2, §3.3.2.3: FAILURE and PENDING have empty content instead of none.
+      // QUIRK certmonger: takes an answer without eContent for an unreadable one and asks again; other servers have
+      // answered like this for years (certmonger-refused).
       content: pkcsPKIEnvelope ?? (signer.withoutEnvelope === 'absent' ? undefined : Uint8Array.of()),
       // A request that was refused for its digest is answered in the digest that every client must have (§2.9).
       digest: 'digest' in request ? request.digest : 'sha256',
@@ -359,7 +362,10 @@ async function buildCertRep(
   );
 }
 
-/** §3.2.1.5 says 16 octets; a client that sends more or fewer gets as many (QUIRK clients with nonces of 8 to 32 octets). */
+/**
+ * §3.2.1.5 says 16 octets; a client that sends more or fewer gets as many: nonce-of-8-octets, nonce-of-32-octets
+ * (QUIRK clients with nonces of 8 to 32 octets).
+ */
 const NONCE_BYTES = 16;
 
 /** How many octets the senderNonce of an answer has: as many as the client's. */

@@ -26,7 +26,7 @@ export interface ScepQuery {
 
 /**
  * Reads the raw query. The usual form decoder would turn `+` into a space and break the base64 of clients that do not
- * escape it (QUIRK Apple, Cisco). Never throws: what cannot be decoded stays as it is.
+ * escape it: apple-unescaped-base64, padding-missing (QUIRK Apple, Cisco). Never throws: what cannot be decoded stays as it is.
  */
 export function parseScepQuery(query: string): ScepQuery {
   const found: { operation?: string; message?: string } = {};
@@ -55,12 +55,14 @@ export function operationOf(query: ScepQuery): Operation | undefined {
 /**
  * The octets of a GET PKIOperation's `message`.
  *
- * DEVIATION RFC 8894 §4.1: spaces that were `+`, line breaks, missing padding and the URL-safe alphabet are forgiven.
+ * DEVIATION RFC 8894 §4.1: spaces that were `+`, line breaks, missing padding, the URL-safe alphabet and a second escaping
+ * are forgiven. QUIRK proxies: they decode a query as a form (plus-as-space) or escape it once more (escaped-twice).
+ * QUIRK strongSwan: it breaks the base64 into lines (base64-in-lines).
  *
  * @throws PkiError `scep_body` if it is not base64 even so.
  */
 export function decodeMessageParameter(message: string): Uint8Array {
-  const base64 = message
+  const base64 = percentDecoded(message)
     .replaceAll(/[\r\n\t]/g, '')
     .replaceAll(/[ -]/g, '+')
     .replaceAll('_', '/')

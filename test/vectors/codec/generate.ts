@@ -21,11 +21,11 @@ const keys: Record<'client' | 'ra', string> = JSON.parse(readFileSync(new URL('k
 
 // --- encoding -------------------------------------------------------------------------------------------------------
 
-type Octets = Uint8Array;
-const octets = (hex: string): Octets => Buffer.from(hex.replaceAll(/\s/g, ''), 'hex');
-const concat = (...parts: Octets[]): Octets => Buffer.concat(parts);
+export type Octets = Uint8Array;
+export const octets = (hex: string): Octets => Buffer.from(hex.replaceAll(/\s/g, ''), 'hex');
+export const concat = (...parts: Octets[]): Octets => Buffer.concat(parts);
 
-function tlv(tag: number, ...parts: Octets[]): Octets {
+export function tlv(tag: number, ...parts: Octets[]): Octets {
   const content = concat(...parts);
   const length = content.length.toString(16).padStart(content.length < 0x100 ? 2 : 4, '0');
   const prefix = content.length < 0x80 ? '' : content.length < 0x100 ? '81' : '82';
@@ -33,32 +33,32 @@ function tlv(tag: number, ...parts: Octets[]): Octets {
 }
 
 /** Indefinite length, ended by two zero octets (X.690 §8.1.3.6). */
-const open = (tag: number, ...parts: Octets[]): Octets =>
+export const open = (tag: number, ...parts: Octets[]): Octets =>
   concat(Uint8Array.of(tag, 0x80), ...parts, Uint8Array.of(0, 0));
 
 /** OCTET STRINGs of at most `size` octets that together hold `content`. */
-function pieces(content: Octets, size: number): Octets[] {
+export function pieces(content: Octets, size: number): Octets[] {
   const list: Octets[] = [];
   for (let at = 0; at < content.length; at += size) list.push(tlv(0x04, content.subarray(at, at + size)));
   return list;
 }
 
-const seq = (...parts: Octets[]): Octets => tlv(0x30, ...parts);
-const set = (...parts: Octets[]): Octets => tlv(0x31, ...parts);
-const setOf = (...parts: Octets[]): Octets => tlv(0x31, ...parts.sort(Buffer.compare));
-const int = (hex: string): Octets => tlv(0x02, octets(hex));
-const octetString = (content: Octets): Octets => tlv(0x04, content);
-const bits = (content: Octets): Octets => tlv(0x03, Uint8Array.of(0), content);
-const utf8 = (text: string): Octets => tlv(0x0c, Buffer.from(text, 'utf8'));
-const printable = (text: string): Octets => tlv(0x13, Buffer.from(text, 'latin1'));
+export const seq = (...parts: Octets[]): Octets => tlv(0x30, ...parts);
+export const set = (...parts: Octets[]): Octets => tlv(0x31, ...parts);
+export const setOf = (...parts: Octets[]): Octets => tlv(0x31, ...parts.sort(Buffer.compare));
+export const int = (hex: string): Octets => tlv(0x02, octets(hex));
+export const octetString = (content: Octets): Octets => tlv(0x04, content);
+export const bits = (content: Octets): Octets => tlv(0x03, Uint8Array.of(0), content);
+export const utf8 = (text: string): Octets => tlv(0x0c, Buffer.from(text, 'utf8'));
+export const printable = (text: string): Octets => tlv(0x13, Buffer.from(text, 'latin1'));
 const ia5 = (text: string): Octets => tlv(0x16, Buffer.from(text, 'latin1'));
 const t61 = (text: string): Octets => tlv(0x14, Buffer.from(text, 'latin1'));
-const bmp = (text: string): Octets => tlv(0x1e, Buffer.from(text, 'utf16le').swap16());
-const utcTime = (text: string): Octets => tlv(0x17, Buffer.from(text, 'latin1'));
+export const bmp = (text: string): Octets => tlv(0x1e, Buffer.from(text, 'utf16le').swap16());
+export const utcTime = (text: string): Octets => tlv(0x17, Buffer.from(text, 'latin1'));
 const generalizedTime = (text: string): Octets => tlv(0x18, Buffer.from(text, 'latin1'));
-const nul = octets('0500');
+export const nul = octets('0500');
 
-const type = {
+export const type = {
   cn: octets('0603550403'),
   ou: octets('060355040b'),
   o: octets('060355040a'),
@@ -86,7 +86,7 @@ const type = {
   senderNonce: octets('060a6086480186f845010905'),
   transactionID: octets('060a6086480186f845010907'),
 };
-const algorithm = {
+export const algorithm = {
   rsaEncryption: seq(octets('06092a864886f70d010101'), nul),
   sha1WithRSA: seq(octets('06092a864886f70d010105'), nul),
   sha256WithRSA: seq(octets('06092a864886f70d01010b'), nul),
@@ -98,13 +98,13 @@ const oaep = octets('06092a864886f70d010107');
 const mgf1 = octets('06092a864886f70d010108');
 const pSpecified = octets('06092a864886f70d010109');
 
-const rdn = (attribute: Octets, value: Octets): Octets => set(seq(attribute, value));
-const extension = (identifier: Octets, value: Octets): Octets => seq(identifier, octetString(value));
-const criticalExtension = (identifier: Octets, value: Octets): Octets =>
+export const rdn = (attribute: Octets, value: Octets): Octets => set(seq(attribute, value));
+export const extension = (identifier: Octets, value: Octets): Octets => seq(identifier, octetString(value));
+export const criticalExtension = (identifier: Octets, value: Octets): Octets =>
   seq(identifier, octets('0101ff'), octetString(value));
 const explicitlyUncritical = (identifier: Octets, value: Octets): Octets =>
   seq(identifier, octets('010100'), octetString(value));
-const attribute = (identifier: Octets, ...values: Octets[]): Octets => seq(identifier, set(...values));
+export const attribute = (identifier: Octets, ...values: Octets[]): Octets => seq(identifier, set(...values));
 
 // --- keys, and chance out of a hash ---------------------------------------------------------------------------------
 
@@ -112,11 +112,11 @@ type KeyName = keyof typeof keys;
 const spkiOf = (name: KeyName): Octets => createPublicKey(keys[name]).export({ format: 'der', type: 'spki' });
 const signWith = (name: KeyName, digest: string, data: Octets): Octets =>
   sign(digest, data, createPrivateKey(keys[name]));
-const digestOf = (digest: string, data: Octets): Octets => createHash(digest).update(data).digest();
+export const digestOf = (digest: string, data: Octets): Octets => createHash(digest).update(data).digest();
 const keyIdentifierOf = (name: KeyName): Octets => digestOf('sha1', spkiOf(name).subarray(24));
 
 /** Octets that look random and are the same on every run; none of them is zero. */
-function chance(label: string, length: number): Octets {
+export function chance(label: string, length: number): Octets {
   const out: number[] = [];
   for (let block = 0; out.length < length; block += 1) {
     for (const octet of digestOf('sha256', Buffer.from(`${label} ${block}`)))
@@ -129,11 +129,11 @@ const rawRsa = (name: KeyName, block: Octets): Octets =>
   publicEncrypt({ key: keys[name], padding: constants.RSA_NO_PADDING }, block);
 
 /** RSAES-PKCS1-v1_5 (RFC 8017 §7.2.1) for a key of 256 octets. */
-const pkcs1Block = (label: string, message: Octets): Octets =>
+export const pkcs1Block = (label: string, message: Octets): Octets =>
   concat(octets('0002'), chance(label, 253 - message.length), octets('00'), message);
 
 /** RSAES-OAEP (RFC 8017 §7.1.1) for a key of 256 octets and the empty label. */
-function oaepBlock(label: string, message: Octets, digest: string, maskDigest: string): Octets {
+export function oaepBlock(label: string, message: Octets, digest: string, maskDigest: string): Octets {
   const length = digestOf(digest, octets('')).length;
   const mask = (seed: Octets, size: number): Octets => {
     const blocks: Octets[] = [];
@@ -187,7 +187,7 @@ const raIssuer = seq(
 );
 const raSerial = int('1f5a');
 const raValidity = seq(utcTime('260101000000Z'), utcTime('270101000000Z'));
-const raIssuerAndSerial = seq(raIssuer, raSerial);
+export const raIssuerAndSerial = seq(raIssuer, raSerial);
 
 const windowsSubject = seq(rdn(type.cn, printable('SCEP Protocol Certificate')));
 const windowsSerial = int('3d1c0f5a9b2e4c7786a1d2e3f4051627');
@@ -239,7 +239,7 @@ const appleRequest = request(
 
 // --- CMS ------------------------------------------------------------------------------------------------------------
 
-const cipherText = (cipher: string, key: Octets, iv: Octets, content: Octets): Octets => {
+export const cipherText = (cipher: string, key: Octets, iv: Octets, content: Octets): Octets => {
   // Node has no single DES; triple DES with one key three times is the same.
   const encryption =
     cipher === 'des-cbc'
@@ -248,10 +248,10 @@ const cipherText = (cipher: string, key: Octets, iv: Octets, content: Octets): O
   return concat(encryption.update(content), encryption.final());
 };
 
-const des3 = octets('06082a864886f70d0307');
-const aes256 = octets('060960864801650304012a');
+export const des3 = octets('06082a864886f70d0307');
+export const aes256 = octets('060960864801650304012a');
 const rc2 = octets('06082a864886f70d0302');
-const des = octets('06052b0e030207');
+export const des = octets('06052b0e030207');
 
 interface EnvelopeParts {
   readonly label: string;
