@@ -10,7 +10,9 @@ import { configReference } from '../src/cli/config-reference.ts';
 import { buildProgram } from '../src/cli/index.ts';
 import { clientErrors } from '../src/client-errors.ts';
 import { errorTable } from '../src/errors.ts';
+import { clientProfiles } from '../src/scep/index.ts';
 import { faultsOfDocuments } from './document-checks.ts';
+import { endpointsDocument } from './endpoints-document.ts';
 import {
   adminDescription,
   cliDocument,
@@ -34,6 +36,7 @@ const generated: ReadonlyMap<string, string> = new Map([
     'docs/conformance.md',
     conformanceDocument(productSources().flatMap((path) => remarksIn(path, repositoryText(path)))),
   ],
+  ['docs/endpoints.md', endpointsDocument(clientProfiles)],
   ['docs/errors.md', errorsDocument(errorTable)],
   ['docs/lint.md', lintDocument(certificateRules, crlRules, keyRules)],
 ]);

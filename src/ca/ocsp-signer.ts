@@ -4,14 +4,11 @@ import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises
 import { join } from 'node:path';
 import {
   buildCertificationRequest,
-  buildName,
   buildPem,
   type Certificate,
   type CertificationRequest,
-  commonNameOf,
   extensionValue,
   extKeyUsageOf,
-  type Name,
   oid,
   parseCertificate,
   parseCertificationRequest,
@@ -26,6 +23,7 @@ import { generateKeyFile, type KeyAlgorithm, openKeyFile, type PrivateKey } from
 import type { CaStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { signatureAlgorithmFor } from './hierarchy.ts';
+import { serviceName } from './service-name.ts';
 
 /** Who signs OCSP answers for a CA. */
 export interface OcspSigner {
@@ -66,8 +64,6 @@ const RETRY_MS = 2_000;
 const REMINDER_MS = 24 * 60 * 60 * 1000;
 /** After a renewal that failed. */
 const RENEWAL_PAUSE_MS = 60_000;
-const COMMON_NAME_CHARACTERS_MAX = 64;
-const NAME_SUFFIX = ' OCSP';
 
 /**
  * The signers of one CA in a folder. Any number of threads and processes may read it; one process renews.
@@ -160,7 +156,7 @@ export class OcspSigners {
     // Step 2: the certificate.
     const csr = await buildCertificationRequest(
       {
-        subject: signerName(issuerCertificate.subject),
+        subject: serviceName(issuerCertificate.subject, 'OCSP'),
         spki: key.spki,
         extensions: [],
         signatureAlgorithm: signatureAlgorithmFor(key),
@@ -314,15 +310,6 @@ function keyAlgorithmFor(issuerSpki: Uint8Array): KeyAlgorithm {
   const info = parsePublicKeyInfo(issuerSpki);
   if (info.type !== 'ec') return 'rsa-2048';
   return info.curve === 'P-256' ? 'p-256' : 'p-384';
-}
-
-/** The CA's name with a common name that says what it is for (RFC 5280 appendix A.1: at most 64 characters). */
-function signerName(issuer: Name): Name {
-  const commonName = [...(commonNameOf(issuer) ?? 'CA')]
-    .slice(0, COMMON_NAME_CHARACTERS_MAX - NAME_SUFFIX.length)
-    .join('');
-  const others = issuer.rdns.filter((rdn) => rdn.every((attribute) => attribute.oid !== oid.commonName));
-  return buildName([...others, [{ oid: oid.commonName, value: `${commonName}${NAME_SUFFIX}` }]]);
 }
 
 /** Another process may just have removed it. */
