@@ -324,10 +324,10 @@ async function settle(
   let isResent = false;
   for (let how = first; ; how = 'poll') {
     // A CertPoll has no challenge that its answer could be encrypted under: such a client sends its request once more.
-    let certRep =
-      how === 'poll' && request.password === undefined
-        ? await client.poll({ transactionID: request.transactionID, subject }, identity, authority)
-        : await client.send(request, identity, authority, request.password);
+    let certRep = await (how === 'poll' && request.password === undefined
+      ? client.poll({ transactionID: request.transactionID, subject }, identity, authority)
+      : client.send(request, identity, authority, request.password)
+    ).catch(keptNote);
     // The server does not know of it: the first message may have been lost on its way, and is sent once more.
     if (how === 'poll' && isUnknown(certRep) && !isResent) {
       isResent = true;
@@ -386,6 +386,13 @@ async function install(
     },
     options,
   );
+}
+
+/** What nobody answered is sent again: the server gives to the same request what it made for it. */
+function keptNote(cause: unknown): never {
+  if (!(cause instanceof PkiError) || cause.kind !== 'unavailable') throw cause;
+  const message = `${cause.message}; the request is kept and sent again by leafgate scep poll`;
+  throw new PkiError(cause.code, message, { cause });
 }
 
 function isUnknown(certRep: CertRep): boolean {
