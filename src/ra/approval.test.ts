@@ -501,3 +501,73 @@ describe('a template that wants a person', () => {
       { templates },
     ));
 });
+
+describe('a renewal that a person has to approve', () => {
+  const renewal = {
+    challenge: 'notNeeded',
+    key: 'changedOrSame',
+    names: 'asBefore',
+    windowMs: 400 * DAY_MS,
+    revokeReplacedAfterMs: 1,
+  } as const;
+  const templates = templatesWith({ approval: 'certificateManager' });
+
+  /** A device with a certificate, and a server that asks a person about its renewal. */
+  async function withRenewal(
+    work: (managed: TestAuthorities, ask: () => Promise<Outcome>, old: string) => Promise<void>,
+  ): Promise<void> {
+    await withAuthorities(async (authorities) => {
+      const old = certificateIn(await enrol(authorities, { endpoint: 'scripted', ...sent }));
+      const managed = await openTestAuthorities({ folder: authorities.folder, templates, renewal });
+      const csr = parseCertificationRequest(await requestOf({ key: keys.other }));
+      const ask = () =>
+        managed.ra.enrol({
+          endpoint: 'scripted',
+          transactionID: 'renewal',
+          csr,
+          challengePassword: '',
+          renews: { signer: old, asked: 'expressly' },
+          signerSpki: old.spki,
+          source: 'test',
+          receivedAt: managed.clock.now(),
+        });
+      await work(managed, ask, old.serialNumber);
+      await managed.close();
+    });
+  }
+  const pollFor = (authorities: TestAuthorities, key = keys.device) =>
+    poll(authorities, { endpoint: 'scripted', transactionID: 'renewal', key });
+
+  test('waits, is asked for with the old key, and replaces nothing before it is approved', () =>
+    withRenewal(async (managed, ask, old) => {
+      assert.equal((await ask()).outcome, 'pending');
+      assert.equal((await ask()).outcome, 'pending');
+      assert.equal((await pollFor(managed)).outcome, 'pending');
+      assert.equal(codeOf(await pollFor(managed, keys.other)), 'certificate_unknown');
+      managed.clock.offsetMs += 60_000;
+      assert.equal(await managed.ra.revokeReplaced(), 0);
+      await manage(managed, 'approved');
+      const renewed = certificateIn(await pollFor(managed));
+      assert.deepEqual(Buffer.from(renewed.spki), Buffer.from(keys.other.spki));
+      assert.equal(certificateIn(await pollFor(managed)).serialNumber, renewed.serialNumber);
+      managed.clock.offsetMs += 60_000;
+      assert.equal(await managed.ra.revokeReplaced(), 1);
+      const statuses = (await recordsIn(managed)).map(({ serialNumber, status }) => [serialNumber, status]);
+      assert.deepEqual(statuses, [
+        [renewed.serialNumber, 'issued'],
+        [old, 'revoked'],
+      ]);
+    }));
+
+  test('is not made once the old certificate was revoked, approved or not', () =>
+    withRenewal(async (managed, ask, old) => {
+      await ask();
+      await manage(managed, 'approved');
+      const { issuer } = (await recordsIn(managed))[0] ?? assert.fail('no certificate');
+      const how = { issuer, serialNumber: old, actor: 'operator anna', text: '' };
+      await managed.ca.revoke({ ...how, reason: 'keyCompromise' });
+      assert.equal(codeOf(await pollFor(managed)), 'renewal_revoked');
+      assert.equal(codeOf(await ask()), 'renewal_revoked');
+      assert.equal((await recordsIn(managed)).length, 1);
+    }));
+});
