@@ -17,14 +17,29 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import {
+  keys as authorityKeys,
+  certificates,
+  enrolAt,
+  inDays,
+  issuer,
+  openTestServer,
+  publishedCrl,
+  recordsIn,
+  requestOf,
+  staticSecret,
+} from '../../test/support/authorities-fixture.ts';
+import { createIssuing } from '../ca/index.ts';
+import {
   buildCertificate,
   buildPem,
   caBasicConstraintsExtension,
   nameFromString,
+  parseCrl,
   publicKeyOf,
   type SignatureAlgorithmName,
   signatureAlgorithms,
   subjectAltNameExtension,
+  verifyCertificateSignature,
 } from '../codec/index.ts';
 import type { KeyUse } from './key-place.ts';
 import { type KeyVaultKeyOptions, openKeyVaultKey } from './key-vault-key.ts';
@@ -475,5 +490,76 @@ describe('a key in a vault', () => {
     await assert.rejects(key.decrypt({ name: 'rsaes-pkcs1-v1_5' }, Buffer.alloc(256, 1)), {
       code: 'key_unavailable',
     });
+  });
+});
+
+describe('a CA with its key in a vault', () => {
+  /** The vault is gone: what is under way breaks, and nobody can connect. */
+  const leave = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  const comeBack = () => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+
+  test('that goes in the middle of issuing is unavailable; when it is back, the same request gets its one certificate', async () => {
+    const key = await openKeyVaultKey(optionsFor('rsa-sign', 'sign', { timeoutMs: 5_000 }));
+    const certificate = await createIssuing(
+      { certificate: certificates.root, key: authorityKeys.root },
+      key.spki,
+      nameFromString('CN=Vault CA,O=Test'),
+      { notBefore: inDays(-2), notAfter: inDays(1000) },
+      { crlUrls: issuer.crlUrls, caIssuersUrls: issuer.caIssuersUrls },
+    );
+    const chain = [certificate.raw, certificates.root.raw];
+    const ca = await openTestServer({
+      issuer: { ...issuer, key, certificate, chain, intentSurvives: 'machine' },
+    });
+    try {
+      await ca.ca.publishCrls(issuer.name);
+      const csr = await requestOf({ challengePassword: staticSecret });
+      const enrol = () => enrolAt(ca, 'static', { csr });
+      const statusOf = (answer: Awaited<ReturnType<typeof enrol>>) =>
+        'status' in answer ? answer.status : answer.pkiStatus;
+      // It goes when it is asked to sign.
+      faults = [
+        () => {
+          leave();
+          return 'hang';
+        },
+      ];
+      assert.equal(statusOf(await enrol()), 503);
+      assert.deepEqual(faults, []);
+      assert.deepEqual(
+        (await recordsIn(ca)).map(({ status }) => status),
+        ['intent'],
+        'what may have been signed is on record',
+      );
+      assert.equal(statusOf(await enrol()), 503);
+      await comeBack();
+      // Housekeeping, once the intent is older than any signature takes.
+      ca.clock.offsetMs += 121_000;
+      assert.equal(await ca.ca.abandonDeadIntents('while-running'), 1);
+      const issued = await enrol();
+      assert.ok(issued.pkiStatus === 'SUCCESS', JSON.stringify(issued));
+      const again = await enrol();
+      assert.ok(again.pkiStatus === 'SUCCESS');
+      const [first, second] = [issued.certificates[0], again.certificates[0]];
+      assert.ok(first !== undefined && second !== undefined);
+      assert.equal(first.serialNumber, second.serialNumber);
+      assert.ok(verifyCertificateSignature(first, key.spki));
+      const records = await recordsIn(ca);
+      assert.deepEqual(
+        records.map(({ status }) => status),
+        ['issued', 'abandoned'],
+      );
+      const crl = parseCrl((await publishedCrl(ca.ca)).crl);
+      assert.deepEqual(
+        crl.revoked.map(({ serialNumber }) => serialNumber),
+        [records[1]?.serialNumber],
+      );
+    } finally {
+      if (!server.listening) await comeBack();
+      await ca.close();
+    }
   });
 });
