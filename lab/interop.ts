@@ -9,6 +9,7 @@ import { parse, stringify } from 'yaml';
 import { buildPem, parseSignedData } from '../src/codec/index.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgateJson } from './command.ts';
+import { proveOurClient } from './interop-micromdm.ts';
 import { proveOcsp } from './interop-ocsp.ts';
 import { interopRadius } from './interop-radius.ts';
 import { startTenant } from './processes.ts';
@@ -256,6 +257,7 @@ async function run(folder: string): Promise<0 | 1> {
       victimFile: victim.file,
       openssl: (...args) => openssl(thirdParty, ...args),
     });
+    await proveOurClient(checks, { thirdParty, folder });
     return checks.conclude();
   } finally {
     await running.stop();
