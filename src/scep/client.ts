@@ -58,8 +58,8 @@ export function parseCaCertificates(body: Uint8Array, contentType: string): CaCe
   const encryption =
     all.find((certificate) => keyUsageOf(certificate)?.includes('keyEncipherment') === true) ??
     all.find((certificate) => keyUsageOf(certificate) === undefined) ??
-    // DEVIATION RFC 5280 §4.2.1.3, QUIRK micromdm scepserver: the CA is its own RA (RFC 8894 §4.2.1.1), encrypts and has
-    // only keyCertSign. Who serves a single certificate leaves no choice.
+    // DEVIATION RFC 5280 §4.2.1.3: a single certificate is encrypted to whatever it says that it may be used for.
+    // QUIRK micromdm scepserver: the CA is its own RA (RFC 8894 §4.2.1.1), decrypts, and has only keyCertSign.
     (all.length === 1 ? all[0] : undefined);
   if (encryption === undefined) {
     throw new PkiError('key_capability', 'no certificate of GetCACert may be used for keyEncipherment');
