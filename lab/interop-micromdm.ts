@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { startMicromdm } from '../bench/peer-micromdm.ts';
 import { type Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
+import { enrolWithLeafgate } from './our-client.ts';
 import type { ThirdParty } from './third-party/index.ts';
-import { enrolWithLeafgate } from './third-party/our-client.ts';
 
 /** How each thing that was tried came out, by operation; for the table of docs/interop.md. */
 export type ForeignServerResults = Readonly<Record<string, 'ok' | 'failed'>>;
@@ -51,7 +51,7 @@ export async function proveOurClient(
       demand(refused, 'a foreign fingerprint was taken');
       return fingerprint.slice(0, 16);
     });
-    const enrolled = await enrolWithLeafgate(thirdParty, {
+    const enrolled = await enrolWithLeafgate({
       ...task,
       workFolder: join(folder, 'micromdm-enrol'),
     });
@@ -66,7 +66,7 @@ export async function proveOurClient(
       async () => {
         if (!enrolled.ok) throw new Error('there is nothing to renew');
         const workFolder = join(folder, 'micromdm-renew');
-        const renewed = await enrolWithLeafgate(thirdParty, { ...task, workFolder, renewalOf: enrolled });
+        const renewed = await enrolWithLeafgate({ ...task, workFolder, renewalOf: enrolled });
         if (!renewed.ok) throw new Error(renewed.log.slice(-600));
         const [before, after] = [enrolled, renewed].map((each) => new X509Certificate(each.certificatePem));
         demand(before?.serialNumber !== after?.serialNumber, 'the same certificate came back');
@@ -76,7 +76,7 @@ export async function proveOurClient(
     );
     await check('refuse', 'is refused with a wrong challenge', async () => {
       const workFolder = join(folder, 'micromdm-refused');
-      const refused = await enrolWithLeafgate(thirdParty, { ...task, challenge: 'wrong', workFolder });
+      const refused = await enrolWithLeafgate({ ...task, challenge: 'wrong', workFolder });
       demand(!refused.ok, 'a certificate was issued');
       demand(/the SCEP server refused, badRequest/.test(refused.log), refused.log.slice(-600));
       return 'badRequest';

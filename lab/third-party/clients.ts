@@ -4,7 +4,6 @@ import { enrolWithCertmonger } from './certmonger.ts';
 import type { EnrolmentResult, EnrolmentTask, KeyAlgorithm } from './client-session.ts';
 import type { ThirdParty } from './debian.ts';
 import { enrolWithMicromdm } from './micromdm.ts';
-import { enrolWithLeafgate } from './our-client.ts';
 import { enrolWithStrongSwan } from './strongswan.ts';
 
 /** A client, and what is known of it. */
