@@ -3,7 +3,7 @@
  * code or sentence once. `leafgate explain` reads it, and `docs/client-errors.md` is made from it.
  */
 import { type HResultName, hResults } from './agent/h-result.ts';
-import type { ErrorCode } from './errors.ts';
+import { type ErrorCode, type ErrorRow, errorTable, type FailInfo } from './errors.ts';
 
 /** Who shows an error. */
 export const errorClients = [
@@ -61,6 +61,22 @@ const RA_CERTIFICATES =
 const CAPTURED = 'A captured message: `leafgate scep decode FILE` names what is wrong in it.';
 const NOT_REACHED =
   'Whether the request reached the server at all: its log, then the edge’s, then the proxy’s.';
+
+const rows: readonly (readonly [ErrorCode, ErrorRow])[] = Object.entries(errorTable) as [
+  ErrorCode,
+  ErrorRow,
+][];
+
+/** Our codes that a SCEP client sees as this failInfo. */
+const codesWithFailInfo = (failInfo: FailInfo): readonly ErrorCode[] =>
+  rows.filter(([, row]) => row.failInfo === failInfo && row.kind !== 'unavailable').map(([code]) => code);
+
+/** Our codes that a client sees as this HTTP status. */
+const codesWithStatus = (status: number): readonly ErrorCode[] =>
+  rows
+    .filter(([, row]) => row.http === status && row.kind !== 'misconfigured')
+    .filter(([, row]) => row.kind === 'unavailable' || row.failInfo === undefined)
+    .map(([code]) => code);
 
 type Rest = Omit<ClientError, 'client' | 'code' | 'name' | 'means'>;
 
@@ -266,7 +282,7 @@ export const clientErrors: readonly ClientError[] = [
   windows('0x80092013', 'CRYPT_E_REVOCATION_OFFLINE', 'The revocation server was offline.', {
     causes: ['The CRL or OCSP URL in the certificate does not answer, or the CRL has expired.'],
     look: [
-      '`leafgate ca list`: when the CRL is due.',
+      'The CRL itself: `leafgate ca crl NAME FILE` writes the one that is current.',
       'The URLs of the certificate, from the device’s network.',
     ],
     basis: 'documented',
@@ -293,7 +309,7 @@ export const clientErrors: readonly ClientError[] = [
     causes: [
       'The device’s certificate was revoked: by an operator, by the MDM, or because its notification failed.',
     ],
-    look: ['`leafgate ca search`: state and reason.'],
+    look: ['`leafgate ca list --serial NUMBER`: state and reason.'],
     ours: ['certificate_revoked', 'notification_failed'],
     basis: 'documented',
   }),
@@ -346,6 +362,7 @@ export const clientErrors: readonly ClientError[] = [
   windows('0x80094014', 'CERTSRV_E_ADMIN_DENIED_REQUEST', 'An administrator denied the request.', {
     causes: ['A certificate manager said no.'],
     look: [AUDIT],
+    ours: ['approval_denied'],
     basis: 'documented',
   }),
   windows('0x800b0114', 'CERT_E_INVALID_NAME', 'The certificate has a name that is not valid.', {
@@ -847,7 +864,7 @@ export const clientErrors: readonly ClientError[] = [
     code: 'CA_WORKING',
     means: 'The request is pending; certmonger asks again by itself.',
     causes: ['The endpoint has manual approval and nobody has decided yet.'],
-    look: ['Requests that wait for a certificate manager.'],
+    look: ['Requests that wait for a certificate manager: `leafgate ca pending`.'],
     basis: 'documented',
   },
   {
@@ -906,7 +923,7 @@ export const clientErrors: readonly ClientError[] = [
       'Single DES, MD5 or RC2; an algorithm that the endpoint refuses; a signer whose key is not RSA and so cannot be answered.',
     ],
     look: [CAPTURED, AUDIT],
-    ours: ['algorithm_unsupported'],
+    ours: codesWithFailInfo('badAlg'),
     basis: 'documented',
   },
   {
@@ -920,7 +937,7 @@ export const clientErrors: readonly ClientError[] = [
       'The request inside is not signed by its own key.',
     ],
     look: [CAPTURED, 'With the RA’s key: `leafgate scep decode FILE --config leafgate.yaml`.', AUDIT],
-    ours: ['scep_signature', 'scep_attributes', 'scep_envelope', 'csr_malformed', 'csr_signature'],
+    ours: codesWithFailInfo('badMessageCheck'),
     basis: 'documented',
   },
   {
@@ -932,13 +949,7 @@ export const clientErrors: readonly ClientError[] = [
       'The challenge, the names, the key or the purposes; or a message type that the endpoint does not serve.',
     ],
     look: ['The text of the answer ends in a reference: `leafgate explain REF`.', AUDIT],
-    ours: [
-      'challenge_unknown',
-      'challenge_expired',
-      'challenge_reused',
-      'subject_mismatch',
-      'message_type_unsupported',
-    ],
+    ours: codesWithFailInfo('badRequest'),
     basis: 'documented',
   },
   {
@@ -959,7 +970,7 @@ export const clientErrors: readonly ClientError[] = [
       'A poll for a transaction that is not known, or GetCert or GetCRL for a certificate that is not ours.',
     ],
     look: [AUDIT],
-    ours: ['certificate_unknown'],
+    ours: codesWithFailInfo('badCertId'),
     basis: 'documented',
   },
   {
@@ -968,7 +979,7 @@ export const clientErrors: readonly ClientError[] = [
     name: 'pkiStatus 3',
     means: 'The request waits for approval (RFC 8894 §3.3.2.3); the client has to poll.',
     causes: ['The endpoint has manual approval. Windows and Apple give up after their retries.'],
-    look: ['Requests that wait for a certificate manager.'],
+    look: ['Requests that wait for a certificate manager: `leafgate ca pending`.'],
     basis: 'documented',
   },
   // --- HTTP -----------------------------------------------------------------------------------------------------------------
@@ -977,69 +988,55 @@ export const clientErrors: readonly ClientError[] = [
       [
         '400',
         'The request could not be read.',
-        ['scep_body', 'scep_operation', 'http_malformed'],
         'A message that is cut off, that is no base64, or that has no operation.',
       ],
       [
         '401',
         'Sign-in is asked for.',
-        ['token_refused'],
         'The SCEP path never asks; a reverse proxy does. It must let it pass.',
       ],
       [
         '403',
         'A visit without an operation is answered so, as NDES does: the server works.',
-        [],
         'If a device sees it, its URL has lost the query.',
       ],
       [
         '404',
         'Nothing is served at this path, or the operation is not served.',
-        ['path_denied', 'operation_unsupported'],
         'The path of the SCEP URL, or the allow-list of the edge.',
       ],
-      ['405', 'The method is not permitted.', [], 'Something before the server takes no POST.'],
-      ['411', 'A length is missing.', [], 'A proxy that does not take chunked bodies.'],
+      ['405', 'The method is not permitted.', 'Something before the server takes no POST.'],
+      ['411', 'A length is missing.', 'A proxy that does not take chunked bodies.'],
       [
         '413',
         'The message is too large.',
-        ['request_too_large', 'der_limit'],
         'A limit of a proxy, of the edge, or a message that no real client sends.',
       ],
       [
         '414',
         'The URL is too long.',
-        [],
         'A proxy with a short limit: SCEP by GET needs 40 KB. Leafgate takes 64 KiB.',
       ],
-      ['429', 'Too many requests at once.', ['tunnel_busy'], 'Overload; clients try again.'],
-      ['431', 'The header is too large.', [], 'A proxy with a short limit: SCEP by GET needs 40 KB.'],
-      ['500', 'An internal error.', ['internal', 'lint_failed'], 'A bug of ours, or of something before us.'],
-      ['502', 'A proxy got no valid answer.', ['server_answer'], 'The connector or the server is down.'],
+      ['429', 'Too many requests at once.', 'Overload; clients try again.'],
+      ['431', 'The header is too large.', 'A proxy with a short limit: SCEP by GET needs 40 KB.'],
+      ['500', 'An internal error.', 'A bug of ours, or of something before us.'],
+      ['502', 'A proxy got no valid answer.', 'The connector or the server is down.'],
       [
         '503',
         'Not now: something that the server depends on does not answer. The client may try again.',
-        [
-          'validator_unreachable',
-          'notification_failed',
-          'key_unavailable',
-          'store_unavailable',
-          'enrolment_busy',
-          'tunnel_unavailable',
-        ],
         'Intune, a key, the database or the tunnel.',
       ],
-      ['504', 'No answer in time.', ['tunnel_timeout'], 'The server is slow, or the validation service is.'],
+      ['504', 'No answer in time.', 'The server is slow, or the validation service is.'],
     ] as const
   ).map(
-    ([code, means, ours, cause]): ClientError => ({
+    ([code, means, cause]): ClientError => ({
       client: 'any HTTP client',
       code,
       name: `HTTP ${code}`,
       means,
       causes: [cause],
       look: [NOT_REACHED],
-      ours,
+      ours: codesWithStatus(Number(code)),
       basis: 'documented',
     }),
   ),
