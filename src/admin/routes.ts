@@ -2,12 +2,12 @@
 import { z } from 'zod';
 import type { CertificateAuthority } from '../ca/index.ts';
 import { PkiError } from '../errors.ts';
-import type { AskedChallenge, OneTimeChallenges } from '../ra/index.ts';
+import { type AskedChallenge, decideAbout, type OneTimeChallenges } from '../ra/index.ts';
 import type {
-  AuditStore,
   CertificateCriteria,
   CertificateRecord,
   HeldRecord,
+  HeldRequestStore,
   PkiStore,
 } from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
@@ -15,7 +15,7 @@ import { type Action, type Actor, authorise } from './authorise.ts';
 
 /** What the routes work with. */
 export interface AdminParts {
-  readonly store: Pick<PkiStore, 'certificates' | 'heldRequests' | 'decideRequest'> & AuditStore;
+  readonly store: Pick<PkiStore, 'certificates'> & HeldRequestStore;
   readonly ca: CertificateAuthority;
   readonly oneTime: OneTimeChallenges;
   /** Endpoints with the one-time validator. */
@@ -424,25 +424,7 @@ async function decideRequest(
   status: 'approved' | 'denied',
   why: string,
 ): Promise<{ readonly id: number; readonly status: string }> {
-  const at = clock.now();
-  const outcome = await store.decideRequest({
-    id,
-    status,
-    at,
-    by: actor.name,
-    comment: why,
-    audit: {
-      at,
-      event: `enrolment.${status}`,
-      actor: actor.name,
-      reference: '',
-      code: '',
-      text: textOf(`request ${id} ${status} by ${actor.name}`, why),
-      detail: { request: String(id) },
-    },
-  });
-  if (outcome === 'unknown') throw new PkiError('request_unknown', `there is no request ${id}`);
-  if (outcome !== 'decided') throw new PkiError('request_decided', `request ${id}: ${outcome}`);
+  await decideAbout(store, { id, status, by: actor.name, comment: why, at: clock.now() });
   return { id, status };
 }
 
