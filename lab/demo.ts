@@ -1,7 +1,7 @@
 /** `npm run demo`: the lab in a temporary folder, then proof that its certificate is of use and that abuse is refused. */
 import { execFile } from 'node:child_process';
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -49,6 +49,7 @@ export async function runDemo(): Promise<0 | 1> {
       if (identity === undefined) throw new Error('the first device has no certificate');
       await proveUse(checks, tenant, identity);
       await proveRefusal(checks, tenant, device);
+      await proveRenewal(checks, tenant);
       return checks.conclude();
     } finally {
       await running.stop();
@@ -288,6 +289,55 @@ async function proveRefusal(checks: Checks, tenant: Tenant, device: Device): Pro
     );
     demand(thumbprints[0] === thumbprints[1], 'two certificates');
     return thumbprints[0];
+  });
+}
+
+// --- renewal -----------------------------------------------------------------------------------------------------
+
+/** The replaced certificate is revoked by the next housekeeping after its delay. */
+const REPLACED_MS_MAX = 20_000;
+
+async function proveRenewal(checks: Checks, tenant: Tenant): Promise<void> {
+  const [folder, old] = [join(tenant.folder, 'router'), join(tenant.folder, 'router-old')];
+  let first = '';
+
+  checks.section('Renewal by the old certificate, at an endpoint that is configured for it');
+  await checks.check('leafgate scep enrol, with a one-time challenge', async () => {
+    const { challenge } = await leafgateJson<{ readonly challenge: string }>(
+      ...['challenge', 'create', 'renewing', '--config', tenant.configs.server],
+    );
+    const enrolled = await leafgateJson<CertificateRow>(
+      ...['scep', 'enrol', tenant.urls.renewing, '--subject', 'CN=router-1,O=LAB', '--folder', folder],
+      ...['--root', tenant.rootFile, '--danger-challenge', challenge],
+    );
+    first = enrolled.serialNumber;
+    await cp(folder, old, { recursive: true });
+    return first;
+  });
+  await checks.check('leafgate scep renew: a new key, the old certificate, and no challenge', async () => {
+    const { serialNumber } = await leafgateJson<CertificateRow>('scep', 'renew', '--folder', folder);
+    demand(serialNumber !== first, 'it is the old certificate');
+    return serialNumber;
+  });
+  await checks.check('the replaced certificate is revoked after its delay', async () => {
+    const record = async () =>
+      (await certificates(tenant)).find(({ serialNumber }) => serialNumber === first)?.status;
+    for (let waitedMs = 0; (await record()) !== 'revoked'; waitedMs += 500) {
+      demand(waitedMs < REPLACED_MS_MAX, `it is ${await record()} still`);
+      await sleep(500);
+    }
+    return 'superseded';
+  });
+  await checks.check('… and renews nothing any more', async () => {
+    const refused = await leafgateJson('scep', 'renew', '--folder', old).then(
+      () => '',
+      (cause: Error) => cause.message,
+    );
+    const [reference] = /LG-\w+/.exec(refused) ?? [];
+    demand(reference !== undefined, refused);
+    const [entry] = await auditBy(tenant, '--reference', reference);
+    demand(entry?.code === 'renewal_revoked', `the audit list says ${entry?.code}`);
+    return `${entry.code}, ${reference}`;
   });
 }
 

@@ -54,6 +54,8 @@ export interface Tenant {
     readonly scep: string;
     readonly oneTime: string;
     readonly staticSecret: string;
+    /** One-time challenge first, then renewal by certificate at any time. */
+    readonly renewing: string;
     readonly mdm: string;
     readonly crl: string;
     readonly ocsp: string;
@@ -109,6 +111,7 @@ export async function openTenant(folder: string, options: TenantOptions): Promis
       scep: `${edge}/certsrv/mscep/mscep.dll`,
       oneTime: `${edge}/scep/one-time`,
       staticSecret: `${edge}/scep/static`,
+      renewing: `${edge}/scep/renewing`,
       mdm: `https://127.0.0.1:${facts.ports.mdm}`,
       crl: `${edge}/crl/issuing.crl`,
       ocsp: `${edge}/ocsp`,
@@ -362,6 +365,12 @@ function writeConfigs(folder: string, ports: LabPorts, tenantId: string, issuer:
         }),
         endpoint('one-time', ['/scep/one-time'], { oneTime: {} }),
         endpoint('static', ['/scep/static'], { staticSecret: { hash: 'file:static-secret.hash' } }),
+        // Of a template of its own: what Intune has let in is not renewed without Intune.
+        {
+          ...endpoint('renewing', ['/scep/renewing'], { oneTime: {} }),
+          template: 'vpn-ipsec',
+          renewal: { window: '36500d', challenge: 'notNeeded', revokeReplacedAfter: '2s' },
+        },
         // One for each kind of device that wants something of its own.
         ...(['windows', 'apple', 'android', 'cisco', 'embedded', 'strict'] as const).map((client) => ({
           ...endpoint(client, [`/scep/${client}`], { oneTime: {} }),
