@@ -569,7 +569,8 @@ function serialOf(text: string): string {
   const serial = text.replaceAll(':', '').toLowerCase();
   if (!/^[0-9a-f]{1,40}$/.test(serial))
     throw new PkiError('config_invalid', 'a serial number has 1 to 40 hexadecimal digits');
-  return serial.length % 2 === 0 ? serial : `0${serial}`;
+  const significant = serial.replace(/^0+(?=.)/, '');
+  return significant.length % 2 === 0 ? significant : `0${significant}`;
 }
 
 const certificateColumns = { subject: 'Subject', role: 'Role', notAfter: 'Expires', fingerprint: 'SHA-256' };
