@@ -11,6 +11,7 @@ import {
   challengeOf,
   claimOf,
   type Elsewhere,
+  heldOf,
   hex,
   instant,
   intentOf,
@@ -34,6 +35,9 @@ export type ChildTask =
 export interface Spoils {
   readonly serials: number[];
   readonly claims: number[];
+  /** Held requests that it decided about, and the only certificates of devices that may have one. */
+  readonly decisions: number[];
+  readonly limits: number[];
   readonly revocations: number[];
   readonly crlNumbers: number[];
 }
@@ -54,7 +58,14 @@ else await lead(store);
 await store.close();
 
 async function race(store: PkiStore, name: string, rounds: number): Promise<Spoils> {
-  const spoils: Spoils = { serials: [], claims: [], revocations: [], crlNumbers: [] };
+  const spoils: Spoils = {
+    serials: [],
+    claims: [],
+    decisions: [],
+    limits: [],
+    revocations: [],
+    crlNumbers: [],
+  };
   // In an order of its own, or the first to start would stay ahead and win them all.
   const order = Array.from({ length: rounds }, (_, round) => ({ round, at: Math.random() }))
     .sort((a, b) => a.at - b.at)
@@ -62,8 +73,29 @@ async function race(store: PkiStore, name: string, rounds: number): Promise<Spoi
   const run = async () => {
     for (let round = order.pop(); round !== undefined; round = order.pop()) {
       const own = `${name}-${round}`;
-      const [serial, claim, revocation, crlNumber] = await Promise.all([
-        // All children want the same serial for requests of their own …
+      const held = await store.heldRequest({ requestID: `held-${round}` });
+      const [decision, limited, serial, claim, revocation, crlNumber] = await Promise.all([
+        // All children decide about the same request …
+        store.decideRequest({
+          id: held?.id ?? 0,
+          status: name === 'one' ? 'approved' : 'denied',
+          at: instant(1),
+          by: name,
+          comment: '',
+          audit: auditOf({ actor: name }),
+        }),
+        // … want the one certificate that a device may have …
+        store.reserveSerial(
+          intentOf({
+            requestID: `${own}-limit`,
+            serialNumber: `04${hex(name)}${hex(round)}`,
+            device: `limited ${round}`,
+          }),
+          undefined,
+          'process',
+          { certificatesMax: 1, notAfterLater: instant(0) },
+        ),
+        // … the same serial for requests of their own …
         store.reserveSerial(intentOf({ requestID: `${own}-serial`, serialNumber: `00${hex(round)}` })),
         // … the same challenge for serials of their own …
         store.reserveSerial(
@@ -80,6 +112,8 @@ async function race(store: PkiStore, name: string, rounds: number): Promise<Spoi
         }),
         store.reserveCrlNumber('issuing'),
       ]);
+      if (decision === 'decided') spoils.decisions.push(round);
+      if (limited === 'reserved') spoils.limits.push(round);
       if (serial === 'reserved') spoils.serials.push(round);
       if (claim === 'reserved') spoils.claims.push(round);
       if (revocation === 'revoked') spoils.revocations.push(round);
@@ -116,6 +150,22 @@ async function write(store: PkiStore, name: string): Promise<never> {
     print(`revoked ${round}`);
     await store.createChallenge(challengeOf({ challengeHash: own }));
     print(`challenge ${round}`);
+    const held = `held-${own}`;
+    await store.holdRequest({
+      request: heldOf({ requestID: held, replayKey: held }),
+      waitingMax: 1000,
+      audit: auditOf({ event: 'enrolment.held', reference: held }),
+    });
+    print(`held ${round}`);
+    await store.decideRequest({
+      id: (await store.heldRequest({ requestID: held }))?.id ?? 0,
+      status: 'approved',
+      at: instant(1),
+      by: name,
+      comment: '',
+      audit: auditOf({ event: 'enrolment.approved', reference: held }),
+    });
+    print(`approved ${round}`);
     const crlNumber = await store.reserveCrlNumber(name);
     await store.recordCrl({
       issuer: name,

@@ -36,6 +36,7 @@ import {
   challengeOf,
   claimOf,
   type Elsewhere,
+  heldOf,
   hex,
   instant,
   intentOf,
@@ -816,6 +817,15 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
             ),
           ),
         );
+        await Promise.all(
+          Array.from({ length: rounds }, (_, round) =>
+            store.holdRequest({
+              request: heldOf({ requestID: `held-${round}`, replayKey: `held-${round}` }),
+              waitingMax: rounds,
+              audit: auditOf(),
+            }),
+          ),
+        );
         const children = await Promise.all(
           ['one', 'two', 'three'].map((child) =>
             startChild(under.elsewhere, { task: 'race', name: child, rounds }),
@@ -833,6 +843,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const together = (of: keyof Spoils) => spoils.flatMap((won) => won[of]).sort((x, y) => x - y);
         assert.deepEqual(together('serials'), everyRound);
         assert.deepEqual(together('claims'), everyRound);
+        assert.deepEqual(together('decisions'), everyRound);
+        assert.deepEqual(together('limits'), everyRound);
         assert.deepEqual(together('revocations'), everyRound);
         assert.deepEqual(
           together('crlNumbers'),
@@ -872,6 +884,11 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
           revoked: async (round) =>
             assert.equal((await store.certificateBySerial('issuing', `03${hex(round)}`))?.status, 'revoked'),
           challenge: async (round) => assert.ok(await store.challenge(`victim-${round}`)),
+          held: async (round) => assert.ok(await store.heldRequest({ requestID: `held-victim-${round}` })),
+          approved: async (round) => {
+            const held = await store.heldRequest({ requestID: `held-victim-${round}` });
+            assert.equal(held?.status, 'approved');
+          },
           crl: async (crlNumber) =>
             assert.ok(((await store.latestCrl('victim', 0, 'full'))?.crlNumber ?? 0) >= crlNumber),
         };
@@ -891,6 +908,20 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
               : record.status === 'issued'
                 ? ['enrolment.issued']
                 : ['certificate.revoked', 'enrolment.issued'],
+          );
+        }
+        // So are held requests, with their claims.
+        for (let round = 0; round <= lines.length; round++) {
+          const requestID = `held-victim-${round}`;
+          const held = await store.heldRequest({ requestID });
+          assert.equal((await store.enrolment('intune', requestID)) === undefined, held === undefined);
+          assert.deepEqual(
+            (await store.auditEntries({ reference: requestID, limit: 10 })).map((entry) => entry.event),
+            held === undefined
+              ? []
+              : held.status === 'pending'
+                ? ['enrolment.held']
+                : ['enrolment.approved', 'enrolment.held'],
           );
         }
         assert.ok(lines.some((line) => line.startsWith('crl ')));
