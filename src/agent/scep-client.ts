@@ -173,7 +173,7 @@ export class ScepClient {
   }
 
   /**
-   * GetCRL (§3.3.5): the CRL for a certificate of `issuer`, which must have signed it. Throws as `send`;
+   * GetCRL (§3.3.4): the CRL for a certificate of `issuer`, which must have signed it. Throws as `send`;
    * `server_answer` if there is none or somebody else signed it.
    */
   async crl(

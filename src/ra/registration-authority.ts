@@ -87,7 +87,7 @@ export interface HoldingPolicy {
   readonly waitingMax: number;
 }
 
-/** A question about a certificate of ours, as a door hands it to the RA (RFC 8894 §3.3.4, §3.3.5). */
+/** A question about a certificate of ours, as a door hands it to the RA (RFC 8894 §3.3.4). */
 export interface Inquiry {
   /** Name of the endpoint in the configuration that it came in by. */
   readonly endpoint: string;
@@ -119,7 +119,7 @@ export interface RefusalContext {
   readonly csr?: CertificationRequest;
 }
 
-/** A CRL that is larger would hold up others: it is to be had where the certificates say (RFC 8894 §3.3.5 calls GetCRL a last resort). */
+/** A CRL that is larger would hold up others: it is to be had where the certificates say. */
 const CRL_BYTES_MAX = 1024 * 1024;
 /** Replaced certificates that are revoked in one round of housekeeping. */
 const REPLACED_AT_ONCE_MAX = 100;

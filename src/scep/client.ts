@@ -103,7 +103,7 @@ export async function buildCertPoll(
   return await buildClientMessage('CertPoll', buildIssuerAndSubject(fields.request), fields, sign);
 }
 
-/** Builds a GetCert or GetCRL (§3.3.4, §3.3.5). Throws as `buildPkcsReq`. */
+/** Builds a GetCert or GetCRL (§3.3.4). Throws as `buildPkcsReq`. */
 export async function buildInquiry(
   messageType: 'GetCert' | 'GetCRL',
   fields: ClientMessageFields & { readonly about: IssuerAndSerialNumber },

@@ -192,7 +192,7 @@ export function buildIssuerAndSubject({ issuer, subject }: IssuerAndSubject): Ui
   return sequence(issuer.raw, subject.raw);
 }
 
-/** What GetCert and GetCRL ask about (§3.3.4, §3.3.5; RFC 5652 §10.2.4): a certificate by its issuer and number. */
+/** What GetCert and GetCRL ask about (§3.3.4; RFC 5652 §10.2.4): a certificate by its issuer and number. */
 export interface IssuerAndSerialNumber {
   readonly issuer: Name;
   /** As in `Certificate`. */

@@ -162,7 +162,7 @@ export async function openPkcsReq(
 }
 
 /**
- * Opens the pkcsPKIEnvelope of a GetCert or GetCRL (§3.3.4, §3.3.5).
+ * Opens the pkcsPKIEnvelope of a GetCert or GetCRL (§3.3.4).
  *
  * What cannot be opened or read is answered as what does not exist. These messages hold no signature of their own, so
  * that a piece of another device's message might be made to read as one: the answer must not tell.
@@ -285,7 +285,7 @@ export async function buildSuccess(
   return await buildSuccessWith(content, message, manner, signer, senderNonce);
 }
 
-/** SUCCESS to a GetCRL (§3.3.5): the CRL, and no certificate. */
+/** SUCCESS to a GetCRL (§3.3.4): the CRL, and no certificate. */
 export async function buildCrlSuccess(
   message: PkiMessage,
   manner: EnvelopeManner,
