@@ -140,7 +140,10 @@ export const clientErrors: readonly ClientError[] = [
     basis: 'documented',
   }),
   shared('NTE_FAIL', {
-    causes: ['The device could not make its key: the TPM, or its firmware. Seldom the server.'],
+    causes: [
+      'The device could not make its key: the TPM, or its firmware. Seldom the server.',
+      'In Intune’s own reports: Leafgate tells it when its CA could not sign.',
+    ],
     look: ['Key storage and size of the profile: many TPMs make RSA keys of 2048 bits at most.'],
     basis: 'documented',
   }),
@@ -329,11 +332,8 @@ export const clientErrors: readonly ClientError[] = [
     'CERTSRV_E_UNSUPPORTED_CERT_TYPE',
     'The CA does not support the requested certificate template.',
     {
-      causes: [
-        'AD CS behind NDES; Leafgate gives it to Intune as the reason of a failure if the template is not to be had.',
-      ],
-      look: [AUDIT],
-      ours: ['template_denied'],
+      causes: ['AD CS behind NDES: the template that NDES names is not to be had. Leafgate never sends it.'],
+      look: ['The SCEP URL of the profile.'],
       basis: 'documented',
     },
   ),

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { createPrivateKey, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { before, describe, test } from 'node:test';
 import {
   certificates,
   defaultSigner,
   envelopeOf,
+  fixtureKey,
   keys,
   messageOf,
   newEcKey,
@@ -12,6 +14,8 @@ import {
   requestOf,
   selfSigned,
 } from '../../../test/support/authorities-fixture.ts';
+import { encoded, nodesOf, type Tree, treeOf } from '../../../test/support/codec-fixture.ts';
+import { exchangeFiles, keyOf } from '../../../test/vectors/clients/generate.ts';
 import {
   type Attribute,
   buildCertsOnly,
@@ -19,9 +23,11 @@ import {
   buildPem,
   buildSignedData,
   der,
+  objectIdentifier,
   octetString,
   oid,
   printableString,
+  sameOctets,
   sequence,
   tag,
   utf8String,
@@ -448,6 +454,198 @@ describe('what is broken', () => {
       }
     });
   }
+});
+
+/** The message with one thing changed in its structure; all lengths are right again. */
+function edited(octets: Uint8Array, edit: (tree: Tree) => void): Uint8Array {
+  const tree = treeOf(octets);
+  edit(tree);
+  return encoded(tree);
+}
+
+/** The element at a place: `[1, 0]` is the first child of the second one. A negative index counts from the end. */
+function at(tree: Tree, ...path: readonly number[]): Tree {
+  return path.reduce((node, index) => {
+    const child = node.children?.at(index);
+    assert.ok(child);
+    return child;
+  }, tree);
+}
+
+const signerIn = (tree: Tree): Tree => at(tree, 1, 0, -1, 0);
+const bare = (dotted: string): Uint8Array => objectIdentifier(dotted).subarray(2);
+/** Leaves out the attribute of this type. */
+const withoutAttribute = (type: string) => (tree: Tree) => {
+  const attributes = at(signerIn(tree), 3);
+  const kept = attributes.children?.filter((attribute) => !sameOctets(at(attribute, 0).content, bare(type)));
+  Object.assign(attributes, { children: kept });
+};
+/** A PKCSReq with its envelope changed, and signed again. */
+const withEnvelope = (edit: (enveloped: Tree) => void) =>
+  messageOf({ envelope: edited(envelopeOf({ csr: request }), (tree) => edit(at(tree, 1, 0))) });
+/** A message that some client sends. */
+const sentBy = (name: string): Uint8Array => {
+  const exchange = Object.values(exchangeFiles)
+    .flatMap(({ vectors }) => vectors)
+    .find((vector) => vector.name === name);
+  return Buffer.from(exchange?.body ?? '', 'base64');
+};
+
+describe('what is broken somewhere inside', () => {
+  const rows: readonly {
+    readonly rule: FindingName;
+    readonly input: () => Promise<Uint8Array | string> | Uint8Array | string;
+  }[] = [
+    { rule: 'longUrl', input: () => `/scep?${buildMessageQuery(message)}&x=${'x'.repeat(9000)}` },
+    { rule: 'longLength', input: () => Buffer.concat([Buffer.from('308300', 'hex'), message.subarray(2)]) },
+    { rule: 'tooDeep', input: () => sequence(objectIdentifier(oid.signedData), Uint8Array.of(0x1f, 0)) },
+    { rule: 'indefinite', input: () => sentBy('apple-ber') },
+    { rule: 'pieces', input: () => sentBy('apple-ber') },
+    { rule: 'criticalAki', input: () => sentBy('windows-throw-away-signer') },
+    {
+      rule: 'contentType',
+      input: () =>
+        edited(message, (tree) => Object.assign(at(tree, 1, 0, 2, 0), { content: bare(oid.signedData) })),
+    },
+    {
+      rule: 'signers',
+      input: () => edited(message, (tree) => at(tree, 1, 0, -1).children?.push(signerIn(tree))),
+    },
+    {
+      rule: 'noSignedAttributes',
+      input: () => edited(message, (tree) => signerIn(tree).children?.splice(3, 1)),
+    },
+    { rule: 'requiredAttribute', input: () => edited(message, withoutAttribute(oid.messageDigest)) },
+    {
+      rule: 'digestRefused',
+      input: () =>
+        edited(message, (tree) => Object.assign(at(signerIn(tree), 2, 0), { content: bare(oid.md5) })),
+    },
+    {
+      rule: 'digestIsSignature',
+      input: () =>
+        edited(message, (tree) =>
+          Object.assign(at(signerIn(tree), 2, 0), { content: bare(oid.sha256WithRSAEncryption) }),
+        ),
+    },
+    {
+      rule: 'signatureAlgorithm',
+      input: () =>
+        edited(message, (tree) => Object.assign(at(signerIn(tree), 4, 0), { content: bare(oid.rsaesOaep) })),
+    },
+    {
+      rule: 'certificateUnreadable',
+      input: () => edited(message, (tree) => at(tree, 1, 0, 3, 0).children?.pop()),
+    },
+    {
+      rule: 'failInfoTextType',
+      input: async () =>
+        edited(
+          await certRep({ pkiStatus: 'FAILURE', failInfo: 'badAlg', failInfoText: 'x' }, undefined),
+          (tree) => {
+            for (const node of nodesOf(at(signerIn(tree), 3)))
+              if (node.tag === tag.utf8String) Object.assign(node, { tag: tag.printableString });
+          },
+        ),
+    },
+    {
+      rule: 'noRecipientNonce',
+      input: async () =>
+        edited(await certRep({ pkiStatus: 'PENDING' }, undefined), withoutAttribute(oid.scepRecipientNonce)),
+    },
+    {
+      rule: 'encryptedType',
+      input: () =>
+        withEnvelope((enveloped) => Object.assign(at(enveloped, 2, 0), { content: bare(oid.signedData) })),
+    },
+    {
+      rule: 'noRecipient',
+      input: () => withEnvelope((enveloped) => Object.assign(at(enveloped, 1), { children: [] })),
+    },
+    {
+      rule: 'recipients',
+      input: () => withEnvelope((enveloped) => at(enveloped, 1).children?.push(at(enveloped, 1, 0))),
+    },
+    {
+      rule: 'keyTransport',
+      input: () =>
+        withEnvelope((enveloped) => Object.assign(at(enveloped, 1, 0, 2, 0), { content: bare(oid.md5) })),
+    },
+    {
+      rule: 'cipher',
+      input: () =>
+        withEnvelope((enveloped) => Object.assign(at(enveloped, 2, 1, 0), { content: bare(oid.rc2Cbc) })),
+    },
+    {
+      rule: 'iv',
+      input: () =>
+        withEnvelope((enveloped) => Object.assign(at(enveloped, 2, 1, 1), { content: Uint8Array.of(1) })),
+    },
+    {
+      rule: 'blockSize',
+      input: () =>
+        withEnvelope((enveloped) => Object.assign(at(enveloped, 2, 2), { content: Uint8Array.of(1, 2, 3) })),
+    },
+    { rule: 'base64Broken', input: () => '/scep?operation=PKIOperation&message=AAA*AAAA' },
+    {
+      rule: 'attributesOrder',
+      input: () => edited(message, (tree) => at(signerIn(tree), 3).children?.reverse()),
+    },
+    { rule: 'swappedValidity', input: () => sentBy('android-swapped-validity') },
+    { rule: 'validityOrder', input: () => sentBy('android-dates-of-signer') },
+    {
+      rule: 'leafNotFirst',
+      input: async () =>
+        certRep(
+          { pkiStatus: 'SUCCESS' },
+          toDevice(buildCertsOnly([certificates.issuing.raw, certificates.raSigning.raw])),
+        ),
+    },
+    { rule: 'noRaPurpose', input: () => buildCertsOnly([defaultSigner.certificate.raw]) },
+    {
+      rule: 'raNotRsa',
+      input: async () => buildCertsOnly([(await selfSigned(await newEcKey())).certificate.raw]),
+    },
+    {
+      rule: 'chainBroken',
+      input: () => {
+        const forged = Uint8Array.from(certificates.raSigning.raw);
+        forged[forged.length - 1] = (forged.at(-1) as number) ^ 1;
+        return buildCertsOnly([
+          forged,
+          certificates.raEncryption.raw,
+          certificates.issuing.raw,
+          certificates.root.raw,
+        ]);
+      },
+    },
+  ];
+  const vectorKey = fixtureKey(createPrivateKey(keyOf('ra')));
+  for (const { rule, input } of rows) {
+    test(rule, async () => {
+      const explanation = await explain(await input(), [
+        ...raKeys,
+        ...deviceKeys,
+        { certificate: certificates.raEncryption, decrypt: vectorKey.decrypt },
+      ]);
+      assert.ok(rulesOf(explanation).includes(rule), textOf(explanation).slice(0, 3000));
+    });
+  }
+
+  test('certificateExpired, by the time that is given', async () => {
+    for (const now of [new Date('2000-01-01'), new Date('2090-01-01')]) {
+      const explanation = await explainScep(message, { now, keys: [], challenge: 'masked' });
+      assert.ok(rulesOf(explanation).includes('certificateExpired'));
+    }
+  });
+
+  test('every rule can be broken', () => {
+    const source = readFileSync(new URL(import.meta.url), 'utf8');
+    assert.deepEqual(
+      Object.keys(findingRules).filter((rule) => !source.includes(`'${rule}'`)),
+      [],
+    );
+  });
 });
 
 describe('what is whole', () => {
