@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { verifySignedAuditLog } from '../parts/audit-signer.ts';
 import { assertWhole } from '../store/index.ts';
 import { configOption, withAuthorities } from './context.ts';
-import { type ListingOptions, positiveInteger, printRows } from './output.ts';
+import { type ListingOptions, positiveInteger, printFacts, printRows } from './output.ts';
 
 const columns = {
   at: 'Time',
@@ -45,13 +45,16 @@ export function addAudit(program: Command): void {
     .command('verify')
     .description('recompute the chain of hashes and the signed checkpoints; names the first damaged entry')
     .option(...configOption)
-    .action(async (options: { config?: string }) => {
+    .option('--json', 'for machines')
+    .action(async (options: ListingOptions & { config?: string }) => {
       await withAuthorities(options.config, async ({ store, issuers }) => {
         const found = await verifySignedAuditLog(store, issuers);
+        if (options.json === true) printFacts({ ...found }, options);
         assertWhole(found);
-        console.log(
-          `${found.entries} entries up to number ${found.last} and ${found.checkpoints} checkpoints are whole`,
-        );
+        if (options.json !== true)
+          console.log(
+            `${found.entries} entries up to number ${found.last} and ${found.checkpoints} checkpoints are whole`,
+          );
       });
     });
 }

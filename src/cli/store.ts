@@ -1,5 +1,5 @@
 /** `leafgate backup`, `restore`, `prune`, `export`: what an operator does to the store. */
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import type { Command } from 'commander';
@@ -15,11 +15,13 @@ import {
 } from '../store/index.ts';
 import { operator } from './ca-search.ts';
 import { configOption, loadServerConfig, withStore } from './context.ts';
-import { positiveInteger, printFacts } from './output.ts';
+import { type ListingOptions, positiveInteger, printFacts } from './output.ts';
 
-interface ConfigChoice {
+interface ConfigChoice extends ListingOptions {
   readonly config?: string;
 }
+
+const jsonOption = ['--json', 'for machines'] as const;
 
 const DAY_MS = 86_400_000;
 const EXPORT_PAGE = 1000;
@@ -31,6 +33,7 @@ export function addStore(program: Command): void {
     .description('copy the database while the server runs, and verify the copy')
     .argument('<file>', 'a new file; its manifest is put beside it as FILE.json')
     .option(...configOption)
+    .option(...jsonOption)
     .action(async (file: string, options: ConfigChoice) => {
       const database = databaseOf(loadServerConfig(options.config));
       if ('postgres' in database) {
@@ -40,7 +43,7 @@ export function addStore(program: Command): void {
           `PostgreSQL has its own: pg_dump --format=custom --host=${host} --port=${port} --username=${user} --file=${file} ${name}`,
         );
       }
-      printFacts({ file, ...(await backupStore(database.sqlite, file, new Date())) }, {});
+      printFacts({ file, ...(await backupStore(database.sqlite, file, new Date())) }, options);
     });
   program
     .command('restore')
@@ -48,11 +51,13 @@ export function addStore(program: Command): void {
     .argument('[file]', 'what `backup` has written; for PostgreSQL nothing: run this after pg_restore')
     .option(...configOption)
     .option('--set-aside', 'a database that is there is renamed, and kept')
+    .option(...jsonOption)
     .action(async (file: string | undefined, options: ConfigChoice & { readonly setAside?: boolean }) => {
       const config = loadServerConfig(options.config);
       const lock = lockDataFolder(join(config.dataFolder, 'server.lock'));
       try {
-        await restore(config, file, options.setAside === true ? 'set-aside' : 'refuse');
+        const existing = options.setAside === true ? 'set-aside' : 'refuse';
+        printFacts(await restore(config, file, existing), options);
       } finally {
         lock.release();
       }
@@ -64,6 +69,7 @@ export function addStore(program: Command): void {
     .option('--expired-days <n>', 'certificates that expired so long ago', positiveInteger, 365)
     .option('--audit-days <n>', 'audit entries before a checkpoint of that age', positiveInteger, 3650)
     .option('--delete', 'do it')
+    .option(...jsonOption)
     .action(
       async (
         options: ConfigChoice & {
@@ -79,8 +85,8 @@ export function addStore(program: Command): void {
             auditBefore: new Date(now - options.auditDays * DAY_MS),
           };
           if (options.delete !== true) {
-            printFacts({ ...(await store.prunable(rule)) }, {});
-            console.log('nothing was removed; --delete does it');
+            printFacts({ ...(await store.prunable(rule)), removed: false }, options);
+            if (options.json !== true) console.log('nothing was removed; --delete does it');
             return;
           }
           const pruned = await store.prune(rule);
@@ -97,7 +103,7 @@ export function addStore(program: Command): void {
               ...Object.fromEntries(Object.entries(pruned).map(([what, count]) => [what, String(count)])),
             },
           });
-          printFacts({ ...pruned }, {});
+          printFacts({ ...pruned, removed: true }, options);
         });
       },
     );
@@ -106,18 +112,25 @@ export function addStore(program: Command): void {
     .description('all certificates and audit entries, one JSON object a line')
     .argument('<file>', 'a new file')
     .option(...configOption)
+    .option(...jsonOption)
     .action(async (file: string, options: ConfigChoice) => {
       await withStore(options.config, async (store) => {
+        if (existsSync(file))
+          throw new PkiError('backup_failed', `${file} exists; an export replaces nothing`);
         const output = createWriteStream(file, { flags: 'wx', mode: 0o600 });
         const done = finished(output);
-        const lines = linesOf(store);
-        for await (const line of lines) {
+        const counts = { certificate: 0, audit: 0 };
+        for await (const line of linesOf(store)) {
+          counts[line.type] += 1;
+          showProgress(counts);
           if (!output.write(`${JSON.stringify(line)}\n`) && output.errored === null)
             await Promise.race([new Promise((resolve) => output.once('drain', resolve)), done]);
         }
         output.end();
         await done;
-        console.log(`${file}: ${output.bytesWritten} octets`);
+        if (process.stderr.isTTY) process.stderr.write('\n');
+        const { certificate: certificates, audit: auditEntries } = counts;
+        printFacts({ file, certificates, auditEntries, octets: output.bytesWritten }, options);
       });
     });
 }
@@ -126,7 +139,7 @@ async function restore(
   config: ServerConfig,
   file: string | undefined,
   existing: 'refuse' | 'set-aside',
-): Promise<void> {
+): Promise<Record<string, unknown>> {
   const issuers = config.issuers.map(({ name }) => name);
   const database = databaseOf(config);
   const at = new Date();
@@ -134,8 +147,7 @@ async function restore(
     if (file === undefined) throw new PkiError('backup_failed', 'which file?');
     const request = { file, database: database.sqlite, existing, issuers, at, actor: operator() };
     const { manifest, setAside } = await restoreStore(request);
-    printFacts({ ...manifest, ...(setAside === undefined ? {} : { setAside }) }, {});
-    return;
+    return { ...manifest, crlNumberStep: CRL_NUMBER_STEP, ...(setAside === undefined ? {} : { setAside }) };
   }
   if (file !== undefined)
     throw new PkiError('backup_failed', 'restore PostgreSQL by pg_restore, then run this without a file');
@@ -154,13 +166,27 @@ async function restore(
         detail: { crlNumberStep: String(CRL_NUMBER_STEP) },
       },
     });
-    console.log(`CRL numbers of ${issuers.join(', ')} go on ${CRL_NUMBER_STEP} higher`);
+    return { issuers, crlNumberStep: CRL_NUMBER_STEP };
   } finally {
     await store.close();
   }
 }
 
-async function* linesOf(store: PkiStore): AsyncGenerator<Record<string, unknown>> {
+/** On a terminal, now and then; what is written goes elsewhere. */
+function showProgress({
+  certificate,
+  audit,
+}: {
+  readonly certificate: number;
+  readonly audit: number;
+}): void {
+  if (process.stderr.isTTY && (certificate + audit) % EXPORT_PAGE === 0)
+    process.stderr.write(`\r${certificate} certificates, ${audit} audit entries`);
+}
+
+async function* linesOf(
+  store: PkiStore,
+): AsyncGenerator<{ readonly type: 'certificate' | 'audit'; readonly [key: string]: unknown }> {
   let after: number | undefined;
   for (;;) {
     const page = await store.certificates({ limit: EXPORT_PAGE, ...(after === undefined ? {} : { after }) });
