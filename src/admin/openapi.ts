@@ -40,7 +40,14 @@ export function adminOpenApi(): Record<string, unknown> {
     security: [{ token: [] }],
     paths,
     components: {
-      securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
+      securitySchemes: {
+        token: { type: 'http', scheme: 'bearer' },
+        basic: {
+          type: 'http',
+          scheme: 'basic',
+          description: 'User: the name of a token. Password: what stands behind its dot.',
+        },
+      },
       schemas: {
         Error: {
           type: 'object',
@@ -62,12 +69,16 @@ function operationOf(route: AdminRoute): Record<string, unknown> {
     operationId: route.operationId,
     summary: route.summary,
     'x-action': route.action,
+    ...(route.schemes.includes('Basic') ? { security: [{ token: [] }, { basic: [] }] } : {}),
     parameters: [...parametersOf(route.params, 'path'), ...parametersOf(route.query, 'query')],
     ...(route.body === undefined
       ? {}
       : { requestBody: { required: true, content: content(schemaOf(route.body, 'input')) } }),
     responses: {
-      [route.status]: { description: 'Done.', content: content(schemaOf(route.answer, 'output')) },
+      [route.status]: {
+        description: 'Done.',
+        content: { [route.mediaType]: { schema: schemaOf(route.answer, 'output') } },
+      },
       ...Object.fromEntries(
         Object.entries(errorAnswers).map(([status, description]) => [
           status,

@@ -23,6 +23,9 @@ export interface AdminParts {
   readonly clock: Clock;
 }
 
+/** RFC 6750 §2.1, RFC 7617 §2. */
+export type SignInScheme = 'Bearer' | 'Basic';
+
 /** One route. */
 export interface AdminRoute {
   readonly method: 'GET' | 'POST';
@@ -32,6 +35,9 @@ export interface AdminRoute {
   readonly summary: string;
   readonly action: Action;
   readonly status: 200 | 201;
+  /** How one signs in: `Basic` too where a caller may know nothing else. */
+  readonly schemes: readonly SignInScheme[];
+  readonly mediaType: 'application/json' | 'text/plain';
   readonly params: z.ZodObject;
   readonly query: z.ZodObject;
   readonly body: z.ZodObject | undefined;
@@ -55,6 +61,8 @@ function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodObje
   readonly summary: string;
   readonly action: Action;
   readonly status?: 201;
+  readonly schemes?: readonly SignInScheme[];
+  readonly mediaType?: 'text/plain';
   readonly params?: P;
   readonly query?: Q;
   readonly body?: B;
@@ -69,6 +77,8 @@ function route<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodObje
   return {
     ...definition,
     status: definition.status ?? 200,
+    schemes: definition.schemes ?? ['Bearer'],
+    mediaType: definition.mediaType ?? 'application/json',
     params: definition.params ?? nothing,
     query: definition.query ?? nothing,
     body: definition.body,
@@ -164,6 +174,12 @@ const auditEntry = z.strictObject({
   detail: z.record(z.string(), z.string()),
 });
 
+/** QUIRK Jamf: what is sent besides differs between versions and senders; a device that cannot be read has no name. */
+const deviceOfEvent = z
+  .looseObject({ serialNumber: line(256) })
+  .optional()
+  .catch(undefined);
+
 // --- the table --------------------------------------------------------------------------------------------------------
 
 /** Where the API begins. */
@@ -210,6 +226,33 @@ export const adminRoutes: readonly AdminRoute[] = [
       const { minutes, ...asked } = body;
       const made = await orderChallenge(parts, actor, { ...asked, lifetimeMs: minutes * MINUTE_MS });
       return { challenge: made.challenge, endpoint: body.endpoint, expires: made.expiresAt };
+    },
+  }),
+  route({
+    method: 'POST',
+    path: `${ADMIN_PREFIX}/scep-challenge/{endpoint}`,
+    operationId: 'scepChallenge',
+    summary:
+      'Makes a one-time challenge for an MDM that sends Jamf’s event SCEPChallenge. It is the whole answer.',
+    action: 'challenge.create',
+    schemes: ['Bearer', 'Basic'],
+    mediaType: 'text/plain',
+    params: z.strictObject({ endpoint: word.describe('An endpoint with the one-time validator.') }),
+    query: z.strictObject({
+      minutes: z.coerce.number().int().min(1).max(1440).default(60).describe('How long it lives.'),
+    }),
+    body: z.looseObject({
+      webhook: z.looseObject({ webhookEvent: z.literal('SCEPChallenge') }),
+      event: z
+        .looseObject({ targetDevice: deviceOfEvent, device: deviceOfEvent })
+        .optional()
+        .describe('The serial number of the device, if it is there, is shown in views.'),
+    }),
+    answer: z.string(),
+    handle: async ({ params: { endpoint }, query, body: { event } }, actor, parts) => {
+      const device = (event?.targetDevice ?? event?.device)?.serialNumber;
+      const lifetimeMs = query.minutes * MINUTE_MS;
+      return (await orderChallenge(parts, actor, { endpoint, device, lifetimeMs })).challenge;
     },
   }),
   route({

@@ -158,7 +158,11 @@ async function enrolWith(challengePassword: string) {
 
 /** A path of the route that could exist. */
 const concrete = (path: string) =>
-  path.replace('{issuer}', 'issuing').replace('{serialNumber}', 'ab').replace('{id}', '999');
+  path
+    .replace('{endpoint}', 'one-time')
+    .replace('{issuer}', 'issuing')
+    .replace('{serialNumber}', 'ab')
+    .replace('{id}', '999');
 
 describe('nobody gets in', () => {
   const paths = [
@@ -185,12 +189,14 @@ describe('nobody gets in', () => {
     test(name, async () => {
       for (const [method, path] of paths) {
         const authorization = field();
+        // There Basic belongs too; its own test is below.
+        if (authorization?.startsWith('Basic') && path.includes('scep-challenge')) continue;
         const answer = await ask(admin, method, path, {
           ...(authorization === undefined ? {} : { headers: { authorization } }),
           ...(method === 'POST' ? { body: {} } : {}),
         });
         assertError(answer, 'token_refused', `${method} ${path}`);
-        assert.match(String(answer.headers['www-authenticate']), /^Bearer /);
+        assert.match(String(answer.headers['www-authenticate']), /^Bearer realm=/);
       }
     });
   }
@@ -268,6 +274,7 @@ describe('a role may do what stands in the table, and nothing else', () => {
   /** By hand, beside the table in the code: a slip in either is seen. */
   const permitted: Readonly<Record<string, readonly Role[]>> = {
     createChallenge: ['challenge-issuer', 'administrator'],
+    scepChallenge: ['challenge-issuer', 'administrator'],
     listRequests: ['certificate-manager', 'auditor', 'administrator'],
     approveRequest: ['certificate-manager', 'administrator'],
     denyRequest: ['certificate-manager', 'administrator'],
@@ -538,6 +545,57 @@ describe('challenges', () => {
     );
     assert.equal(new Set(answers.map(({ json }) => json.challenge)).size, 30);
   });
+});
+
+describe('an MDM that sends Jamf’s event', () => {
+  const event = (own: object = {}) => ({
+    webhook: { webhookEvent: 'SCEPChallenge', id: 1, name: 'challenge', eventTimestamp: 1_780_000_000 },
+    event: {
+      scepServerUrl: 'https://scep.test/scep/one-time',
+      payloadTypes: ['com.apple.security.scep'],
+      ...own,
+    },
+  });
+  const send = (path: string, body: unknown, authorization = basic(tokens['challenge-issuer'])) =>
+    ask(admin, 'POST', `/admin/v1/scep-challenge/${path}`, { headers: { authorization }, body });
+
+  test('gets none without a sign-in, for another event, another endpoint or a longer day', async () => {
+    const nobody = await send('one-time', event(), basic(`${tokens['challenge-issuer']}x`));
+    assertError(nobody, 'token_refused');
+    assert.match(String(nobody.headers['www-authenticate']), /Bearer realm=.*Basic realm=/);
+    assertError(await send('one-time', event(), basic(tokens.auditor)), 'access_denied');
+    const other = { webhook: { webhookEvent: 'ComputerAdded' }, event: {} };
+    assertError(await send('one-time', other), 'request_malformed');
+    assertError(await send('one-time', {}), 'request_malformed');
+    assertError(await send('static', event()), 'request_malformed');
+    assertError(await send('one-time?minutes=1441', event()), 'request_malformed');
+  });
+
+  const devices: readonly (readonly [name: string, own: object, device: string])[] = [
+    ['no device', {}, ''],
+    ['a target device', { targetDevice: { serialNumber: 'C02-1', name: 'x' } }, 'C02-1'],
+    ['a device', { device: { uuid: 'u', serialNumber: 'C02-2' } }, 'C02-2'],
+    ['a device that steers a terminal', { device: { serialNumber: '\u001b[2J' } }, ''],
+    ['a device of another shape', { targetDevice: 'C02-3' }, ''],
+  ];
+  for (const [name, own, device] of devices) {
+    test(`gets a challenge, and nothing around it, that enrols: ${name}`, async () => {
+      for (const authorization of [
+        basic(tokens['challenge-issuer']),
+        `Bearer ${tokens['challenge-issuer']}`,
+      ]) {
+        const answer = await send('one-time?minutes=5', event(own), authorization);
+        assert.equal(answer.status, 200, JSON.stringify(answer.json));
+        assert.equal(answer.headers['content-type'], 'text/plain; charset=utf-8');
+        const challenge = answer.body.toString();
+        assert.match(challenge, /^[0-9A-F]{40}$/);
+        assert.equal((await enrolWith(challenge)).outcome, 'issued');
+        const [entry] = await server.store.auditEntries({ event: 'challenge.', limit: 1 });
+        assert.equal(entry?.detail.device, device);
+        assert.equal(entry?.actor, 'token challenge-issuer');
+      }
+    });
+  }
 });
 
 describe('the page of NDES', () => {

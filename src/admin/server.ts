@@ -8,7 +8,14 @@ import { type Log, newReference } from '../telemetry.ts';
 import { type Actor, authorise } from './authorise.ts';
 import { buildNdesPage, type NdesPageForm } from './ndes-page.ts';
 import { adminOpenApi } from './openapi.ts';
-import { ADMIN_PREFIX, type AdminParts, type AdminRoute, adminRoutes, orderChallenge } from './routes.ts';
+import {
+  ADMIN_PREFIX,
+  type AdminParts,
+  type AdminRoute,
+  adminRoutes,
+  orderChallenge,
+  type SignInScheme,
+} from './routes.ts';
 import { actorOf, type PresentedToken, splitToken } from './tokens.ts';
 
 export type { AdminParts } from './routes.ts';
@@ -84,7 +91,7 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
   app.setErrorHandler((thrown, request, reply) => answerThrown(thrown, request, reply, log));
   for (const route of adminRoutes) addRoute(app, route, options);
   app.get(`${ADMIN_PREFIX}/openapi.json`, async (request) => {
-    authorise(await signIn(request, 'Bearer', options), 'description.read');
+    authorise(await signIn(request, ['Bearer'], options), 'description.read');
     return adminOpenApi();
   });
   await app.register(async (scope) => addNdesPages(scope, options));
@@ -134,7 +141,7 @@ function addRoute(app: FastifyInstance, route: AdminRoute, options: AdminServerO
     method: route.method,
     url: route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
     handler: async (request, reply) => {
-      const actor = await signIn(request, 'Bearer', options);
+      const actor = await signIn(request, route.schemes, options);
       try {
         authorise(actor, route.action);
         const input = {
@@ -142,7 +149,8 @@ function addRoute(app: FastifyInstance, route: AdminRoute, options: AdminServerO
           query: parsed(route.query, request.query),
           body: route.body === undefined ? {} : parsed(route.body, request.body ?? {}),
         };
-        return await reply.code(route.status).send(await route.handle(input, actor, options));
+        const answer = await route.handle(input, actor, options);
+        return await reply.code(route.status).type(`${route.mediaType}; charset=utf-8`).send(answer);
       } catch (cause) {
         await recordDenial(cause, actor, request, options);
         throw cause;
@@ -165,7 +173,7 @@ function addNdesPages(app: FastifyInstance, options: AdminServerOptions): void {
           const site = request.headers['sec-fetch-site'];
           if (site !== undefined && site !== 'none' && site !== 'same-origin')
             throw new PkiError('access_denied', 'another site asked for the page');
-          const actor = await signIn(request, 'Basic', options);
+          const actor = await signIn(request, ['Basic'], options);
           try {
             const { endpoint, lifetimeMs, caCertificate } = page;
             const made = await orderChallenge(options, actor, {
@@ -198,14 +206,14 @@ function addNdesPages(app: FastifyInstance, options: AdminServerOptions): void {
  */
 async function signIn(
   request: FastifyRequest,
-  scheme: 'Bearer' | 'Basic',
+  schemes: readonly SignInScheme[],
   { tokens, signInLimits, clock, log }: AdminServerOptions,
 ): Promise<Actor> {
   const source = sourceOf(request);
   const waitMs = signInLimits.admit(source);
   // Before anything is looked at: a right token would tell that it is one.
   if (waitMs > 0) throw new SignInLimited(waitMs);
-  const presented = presentedToken(request.headers.authorization, scheme);
+  const presented = presentedToken(request.headers.authorization, schemes);
   const actor = presented && (await actorOf(tokens, clock, presented));
   if (actor !== undefined) return actor;
   if (presented !== undefined) {
@@ -222,13 +230,17 @@ async function signIn(
       detail: { source, name: /^[a-z0-9-]{1,63}$/.test(presented.name) ? presented.name : '' },
     });
   }
-  throw new NotSignedIn(scheme);
+  throw new NotSignedIn(schemes);
 }
 
 /** The token of an Authorization field (RFC 6750 §2.1, RFC 7617 §2): of Basic, name and password are its two parts. */
-function presentedToken(field: string | undefined, scheme: 'Bearer' | 'Basic'): PresentedToken | undefined {
+function presentedToken(
+  field: string | undefined,
+  schemes: readonly SignInScheme[],
+): PresentedToken | undefined {
   const [word = '', credentials = '', ...more] = (field ?? '').split(' ');
-  if (word.toLowerCase() !== scheme.toLowerCase() || credentials === '' || more.length > 0) return undefined;
+  const scheme = schemes.find((one) => one.toLowerCase() === word.toLowerCase());
+  if (scheme === undefined || credentials === '' || more.length > 0) return undefined;
   if (scheme === 'Bearer') return splitToken(credentials) ?? { name: '', secret: credentials };
   const text = Buffer.from(credentials, 'base64').toString('utf8');
   const colon = text.indexOf(':');
@@ -236,11 +248,11 @@ function presentedToken(field: string | undefined, scheme: 'Bearer' | 'Basic'): 
 }
 
 class NotSignedIn extends PkiError {
-  readonly scheme: string;
+  readonly schemes: readonly SignInScheme[];
 
-  constructor(scheme: string) {
+  constructor(schemes: readonly SignInScheme[]) {
     super('token_refused', 'no valid token');
-    this.scheme = scheme;
+    this.schemes = schemes;
   }
 }
 
@@ -291,7 +303,10 @@ function parsed(schema: z.ZodObject, value: unknown): Readonly<Record<string, un
 
 function answerThrown(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): FastifyReply {
   if (thrown instanceof NotSignedIn)
-    reply.header('www-authenticate', `${thrown.scheme} realm="Leafgate admin"`);
+    reply.header(
+      'www-authenticate',
+      thrown.schemes.map((scheme) => `${scheme} realm="Leafgate admin"`),
+    );
   if (thrown instanceof SignInLimited) {
     reply.header('retry-after', Math.ceil(thrown.waitMs / 1000));
     return answerError(reply, thrown.code);
