@@ -44,6 +44,7 @@ import {
 } from '../codec/index.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { RenewalPolicy } from '../ra/index.ts';
+import { buildIssuerAndSubject } from '../scep/index.ts';
 
 const byCertificate: RenewalPolicy = { challenge: 'notNeeded', key: 'changedOrSame', names: 'asBefore' };
 const byBoth: RenewalPolicy = { ...byCertificate, challenge: 'required' };
@@ -456,6 +457,47 @@ for (const dialect of dialects) {
           const record = await server.store.certificateBySerial('issuing', renewed.serialNumber);
           assert.equal(record?.device, 'laptop 7');
         }
+      }));
+
+    test('waits for a certificate manager, and the old certificate must hold when it ends', () =>
+      withServer({ renewal: { ...byBoth, revokeReplacedAfterMs: DAY_MS } }, async (server, clock) => {
+        const old = await enrolled(server);
+        clock.offsetMs = IN_WINDOW_MS;
+        const transactionID = freshTransaction();
+        const request = { endpoint: 'manual', transactionID } as const;
+        const poll = async () =>
+          await enrolAt(server, 'manual', {
+            csr: buildIssuerAndSubject({ issuer: old.certificate.issuer, subject: old.certificate.subject }),
+            messageType: 'CertPoll',
+            signer: old,
+            transactionID,
+          });
+        assert.equal((await renewAt(server, dialect, old, {}, request)).pkiStatus, 'PENDING');
+        assert.equal((await poll()).pkiStatus, 'PENDING');
+        const [held] = await server.store.heldRequests({ limit: 1 });
+        const at = clock.now();
+        const audit = {
+          at,
+          event: 'enrolment.approved',
+          actor: 'manager',
+          reference: '',
+          code: '',
+          text: '',
+          detail: {},
+        };
+        const decision = { status: 'approved', at, by: 'manager', comment: '', audit } as const;
+        await server.store.decideRequest({ id: held?.id ?? 0, ...decision });
+        const { serialNumber } = old.certificate;
+        const which = { issuer: 'issuing', serialNumber, actor: 'test', text: '' };
+        await server.ca.revoke({ ...which, reason: 'certificateHold' });
+        await assertRefused(server, 'renewal_held', poll);
+        await server.ca.release(which);
+        const renewed = certificateIn(await poll());
+        assert.deepEqual(renewed.spki, freshKey.spki);
+        assert.equal(certificateIn(await poll()).serialNumber, renewed.serialNumber);
+        clock.offsetMs += DAY_MS + 60_000;
+        assert.equal(await server.ra.revokeReplaced(), 1);
+        assert.equal((await server.store.certificateBySerial('issuing', serialNumber))?.status, 'revoked');
       }));
 
     test('new names are the validators’ to give, and nobody else’s', () =>
