@@ -805,6 +805,7 @@ describe('configReference', () => {
       },
       ...server(),
       ra: { ...server().ra, approvalSigning: identity, authorizedSigners: 'ras.pem' },
+      forwarders: ['10.0.0.5'],
       workers: 1,
       threads: 2,
       standby: false,
@@ -925,6 +926,10 @@ describe('configReference', () => {
           ...server().endpoints[0],
           client: 'cisco',
           ra: { signing: identity, encryption: identity },
+          limits: {
+            perSource: { failures: { rate: '60/m', burst: 10 }, requests: { rate: '60/m', burst: 10 } },
+            perEndpoint: { requests: { rate: '60/m', burst: 10 } },
+          },
           dangerAllowSingleDes: true,
           renewal: {
             window: '30d',
@@ -1068,5 +1073,65 @@ describe('configReference', () => {
       ['server.dataFolder', undefined],
     ] as const;
     for (const [keyName, fallback] of fallbacks) assert.equal(rows.get(keyName)?.fallback, fallback, keyName);
+  });
+});
+
+describe('limits of an endpoint', () => {
+  const limitsOf = (limits?: unknown) => {
+    const text = serverWith((config) => Object.assign(config.endpoints[0] ?? {}, limits && { limits }));
+    return serverOf(parseConfig(text, folder)).endpoints[0]?.limits;
+  };
+
+  test('by default failures alone are limited, by source', () => {
+    const failures = { burst: 300, perSecond: 5 };
+    assert.deepEqual(limitsOf(), { perSource: { failures }, perEndpoint: {} });
+    assert.deepEqual(limitsOf({ perSource: {} }), { perSource: { failures }, perEndpoint: {} });
+  });
+
+  test('rates are a second’s, whatever their unit', () => {
+    const rates = ['10/s', '60/m', '1800/h'].map(
+      (rate) => limitsOf({ perSource: { requests: { rate, burst: 7 } } })?.perSource.requests,
+    );
+    assert.deepEqual(
+      rates,
+      [10, 1, 0.5].map((perSecond) => ({ burst: 7, perSecond })),
+    );
+    assert.deepEqual(limitsOf({ perEndpoint: { requests: { rate: '1/s', burst: 1 } } })?.perEndpoint, {
+      requests: { burst: 1, perSecond: 1 },
+    });
+  });
+
+  const wrong: readonly (readonly [name: string, limits: unknown, fault: RegExp])[] = [
+    [
+      'a rate without a unit',
+      { perSource: { failures: { rate: '60', burst: 1 } } },
+      /failures\.rate: a number for/,
+    ],
+    [
+      'a rate of none',
+      { perSource: { failures: { rate: '0/s', burst: 1 } } },
+      /failures\.rate: a number for/,
+    ],
+    ['a burst of none', { perEndpoint: { requests: { rate: '1/s', burst: 0 } } }, /requests\.burst: /],
+    ['no burst', { perSource: { requests: { rate: '1/s' } } }, /requests\.burst: /],
+    ['another key', { perSources: {} }, /unknown key “perSources” .*did you mean “perSource”/],
+  ];
+  for (const [name, limits, fault] of wrong) {
+    test(`${name} is refused`, () => {
+      const text = serverWith((config) => Object.assign(config.endpoints[0] ?? {}, { limits }));
+      assert.match(faultOf(text), fault);
+    });
+  }
+
+  test('forwarders are addresses and networks, and none by default', () => {
+    assert.deepEqual(serverOf(parseConfig(serverWith(), folder)).forwarders, []);
+    const taken = ['10.0.0.5', 'fd00::5', '10.1.0.0/16', 'fd00::/64'];
+    const text = serverWith((config) => Object.assign(config, { forwarders: taken }));
+    assert.deepEqual(serverOf(parseConfig(text, folder)).forwarders, taken);
+    for (const forwarder of ['connector.example', '', '10.0.0.0/33'])
+      assert.match(
+        faultOf(serverWith((config) => Object.assign(config, { forwarders: [forwarder] }))),
+        /forwarders\.0: an address or a network/,
+      );
   });
 });

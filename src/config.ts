@@ -427,7 +427,7 @@ const limits = z
     perSource: z
       .strictObject({
         failures: rate
-          .prefault({ rate: '60/m', burst: 100 })
+          .prefault({ rate: '300/m', burst: 300 })
           .describe('Wrong challenges, and messages that do not open: what only a guess or a mistake sends.'),
         requests: rate
           .optional()
