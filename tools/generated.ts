@@ -47,7 +47,8 @@ export function errorsDocument(rows: Readonly<Record<string, ErrorRow>>): string
 
 Every code that Leafgate can answer with. A client gets the public text; the code, the detail and the reference stand
 in the log and in the audit list (\`leafgate audit list\`). A refused SCEP client that shows its \`failInfoText\` shows
-the reference too: \`leafgate audit list --reference LG-…\` finds the reason.
+the reference too: \`leafgate explain LG-…\` finds the reason. What clients show is in
+[client-errors.md](client-errors.md).
 
 ${sections.join('\n')}`;
 }
