@@ -128,6 +128,9 @@ With \`server.ra.automatic\` the server makes keys and certificates itself, for 
 - A certificate that you revoke (\`leafgate ca revoke\`) serves no more within a minute, and is replaced at once.
 - A CA that was renewed with a new key gets new RA certificates at the next start.
 
+A backup of the database does not hold these keys, and need not: a server that finds none makes new ones, and devices ask for
+GetCACert again.
+
 The certificates stand in the list of the CA like all others, requested by \`server.serviceIdentity\`. Several servers behind
 one address must have the same keys: give them the same folder, with \`automatic.folder\`.
 

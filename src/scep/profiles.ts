@@ -119,6 +119,7 @@ export const clientProfiles: Readonly<Record<ClientProfileName, ClientProfile>> 
     reasons: {
       caCertificates:
         'RFC 8894 §4.2.1.1: one certificate, for clients that encrypt to it and verify with it whatever it says of itself',
+      renewal: 'nothing is known of one that renews; it enrols anew',
       outer: 'the client has this certificate and looks for no other',
     },
   },
