@@ -442,6 +442,14 @@ const windows: ExchangeFile = {
       findings: [],
     },
     {
+      name: 'windows-wrong-path',
+      comment: 'A path that is none of ours: Windows shows 0x80190194 for the status, and 0x800700ce for a page of HTML.',
+      source: 'micromdm/scep#238; SimpleSCEP documentation',
+      rfc: 'RFC 9110 §15.5.5',
+      ...get('/certsrv/mscep_admin/?operation=GetCACaps&message=default', windowsAgent),
+      answer: { status: 404, contentType: 'text/plain', text: ['not found\n'] },
+    },
+    {
       name: 'windows-own-sid',
       comment: 'A request that names a SID for itself: Intune does not compare it, so it must not come into the certificate.',
       source: 'D. Mollema 2025; SCEPman on SID spoofing',
@@ -748,6 +756,23 @@ const http: ExchangeFile = {
       rfc: 'RFC 8894 §4.3',
       ...post(SCEP, plain('http-9'), pkiType),
       answer: success({ label: 'http-9' }),
+      findings: [],
+    },
+    {
+      name: 'post-without-body',
+      comment: 'What old releases of macOS send after a redirect: no message at all.',
+      source: 'micromdm/micromdm#436, micromdm/scep#155',
+      rfc: 'RFC 8894 §4.3',
+      ...post(`${SCEP}?operation=PKIOperation`, octets(''), pkiType),
+      answer: { status: 400, contentType: 'text/plain', text: ['no PKIMessage could be read from the request\n'] },
+    },
+    {
+      name: 'expect-continue',
+      comment: 'curl asks before it sends a body of more than 1024 octets.',
+      source: 'scripts around curl; strongSwan removes the field for servers that cannot',
+      rfc: 'RFC 9110 §10.1.1',
+      ...post(`${SCEP}?operation=PKIOperation`, plain('http-14'), pkiType, 'Expect: 100-continue'),
+      answer: success({ label: 'http-14' }),
       findings: [],
     },
     {
