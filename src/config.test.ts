@@ -913,7 +913,7 @@ describe('configReference', () => {
         https: identity,
         ndesPages: [
           {
-            endpoint: 'devices',
+            endpoint: 'intune',
             path: '/certsrv/mscep_admin',
             challengeLifetime: '30m',
             encoding: 'utf-8',
