@@ -925,6 +925,7 @@ describe('configReference', () => {
         {
           ...server().endpoints[0],
           client: 'cisco',
+          algorithms: { refuse: ['sha1'] },
           ra: { signing: identity, encryption: identity },
           limits: {
             perSource: { failures: { rate: '60/m', burst: 10 }, requests: { rate: '60/m', burst: 10 } },
