@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, test } from 'node:test';
+import { pino } from 'pino';
 import {
   auditIn,
   clientTemplate,
@@ -29,7 +30,9 @@ import {
 import { type ErrorCode, PkiError } from '../errors.ts';
 import { decideAbout } from './approval.ts';
 import { decide } from './decide.ts';
-import type { Outcome } from './registration-authority.ts';
+import { type Outcome, RegistrationAuthority } from './registration-authority.ts';
+import { sealKeyOf } from './sealed-request.ts';
+import { manualApprovalValidator } from './validators/manual-approval.ts';
 
 interface Sent {
   readonly endpoint?: EndpointName;
@@ -411,6 +414,38 @@ describe('a request that is approved', () => {
 });
 
 describe('an endpoint that asks a person and nobody else', () => {
+  test('issues by the template that was approved, also if it enrols for another one since', () =>
+    withAuthorities(async (authorities) => {
+      await enrol(authorities, { endpoint: 'manual' });
+      await manage(authorities, 'approved');
+      const { ca, store, clock } = authorities;
+      const changed = new RegistrationAuthority({
+        ca,
+        store,
+        clock,
+        policies: [
+          {
+            endpoint: 'manual',
+            issuer: 'issuing',
+            template: 'vpn-ipsec',
+            validators: [manualApprovalValidator],
+          },
+        ],
+        serviceIdentity: 'ra',
+        log: pino({ level: 'silent' }),
+        holding: {
+          sealKey: sealKeyOf(Buffer.alloc(32, 'hash key')),
+          expiresAfterMs: DAY_MS,
+          waitingMax: 1,
+        },
+      });
+      certificateIn(await poll({ ...authorities, ra: changed }, { endpoint: 'manual' }));
+      assert.deepEqual(
+        (await recordsIn(authorities)).map(({ template }) => template),
+        [clientTemplate.name],
+      );
+    }));
+
   test('wants no challenge, and lets nothing through by itself', () =>
     withAuthorities(async (authorities) => {
       const ask = { endpoint: 'manual' } as const;

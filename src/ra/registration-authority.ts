@@ -563,11 +563,13 @@ export class RegistrationAuthority {
         throw new PkiError('enrolment_busy', `request ${requestID} was issued in this instant`);
       case 'approved': {
         const { approvable } = openSealedRequest(holding.sealKey, held);
+        // Of the CA and the template that the person has read, whatever the endpoint enrols for since.
+        const approved = { ...policy, issuer: held.issuer, template: held.template };
         const under = { requestID, approvedBy: decidedBy };
-        const certificate = await this.#issue(policy, approvable, request, under);
+        const certificate = await this.#issue(approved, approvable, request, under);
         if (certificate === undefined)
           throw new PkiError('internal', 'a claim that is on record cannot be lost');
-        return await this.#deliver(policy, seen, request, certificate);
+        return await this.#deliver(approved, seen, request, certificate);
       }
     }
   }
