@@ -224,7 +224,7 @@ const table = {
     failInfo: 'badAlg',
     text: 'no answer could be encrypted to the key that signed the message',
     cause:
-      'The client signs with an elliptic-curve key, which nothing can be encrypted to, and its message holds no challenge to encrypt the answer under (RFC 8894 §3.1); or its RSA key is too short for the key transport that it used.',
+      'The client signs with an elliptic-curve key, which nothing can be encrypted to, and its message holds no challenge to encrypt the answer under (RFC 8894 §3.1), or asks by PKCSReq for a certificate for another key; or its RSA key is too short for the key transport that it used.',
     mend: 'Let the client put a challenge into its request, and ask for a pending certificate by sending that request again instead of CertPoll; or use an RSA key. See docs/scep.md.',
   },
   // --- refused: the policy --------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ describe('leafgate scep', () => {
         : words.includes('p-256')
           ? ['--key', 'p-256']
           : [];
-      for (const dialect of ['auto', 'PKCSReq']) {
+      for (const dialect of key.length > 0 ? ['auto', 'RenewalReq'] : ['auto', 'PKCSReq']) {
         const before = installed();
         const renewed = await facts('renew', '--folder', client, '--dialect', dialect, ...key);
         assert.equal(renewed.outcome, 'issued');

@@ -254,7 +254,9 @@ async function renew(options: RenewOptions): Promise<void> {
     const { certificate } = identity;
     // RFC 8894 §3.1: an answer to such a key needs a challenge, whatever the server makes of it otherwise.
     const challenge = given ?? (canBeEncryptedTo(certificate) ? undefined : randomPassword());
-    const offered = (await client.capabilities()).has('Renewal') ? 'RenewalReq' : 'PKCSReq';
+    // A server may encrypt nothing under a challenge for who only says, by PKCSReq, that he renews.
+    const isOffered = (await client.capabilities()).has('Renewal') || !canBeEncryptedTo(certificate);
+    const offered = isOffered ? 'RenewalReq' : 'PKCSReq';
     const messageType = options.dialect === 'auto' ? offered : options.dialect;
     const key = await folder.createRequestKey(options.key);
     const names = {

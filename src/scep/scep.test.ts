@@ -380,6 +380,8 @@ describe('openPkcsReq', () => {
     await refusedAs('answer_unencryptable', () =>
       openPkcsReq(message, () => assert.fail('was asked to decrypt'), refusedByDefault),
     );
+    const itsOwn = await requestOf({ key: onCurve.key });
+    await refusedAs('answer_unencryptable', () => open({ csr: itsOwn, signer: onCurve }));
     await refusedAs('answer_unencryptable', () => open({ csr: withoutChallenge, signer: onCurve }));
     assert.equal((await open({ csr, signer: short })).cipher, 'aes-128-cbc');
   });
@@ -469,6 +471,17 @@ describe('openPkcsReq', () => {
         }
       }
     }
+  });
+
+  test('another device’s envelope under a key on a curve brings nothing that is encrypted under its challenge', async () => {
+    const thief = await selfSigned(await newEcKey());
+    const message = await messageOf({ csr, transactionID: 'stolen' });
+    const envelope = parseSignedData(message).content;
+    const { message: why } = await refusedAs('answer_unencryptable', () => open({ envelope, signer: thief }));
+    assert.match(why, /not the key of the request/);
+    // The RA lets a RenewalReq pass only for a certificate that it has on record.
+    const attributes = buildAttributes({ messageType: 'RenewalReq', transactionID: '1', senderNonce: nonce });
+    assert.equal((await open({ envelope, signer: thief, attributes })).password, 'challenge');
   });
 
   test('what an endpoint refuses is refused by name, and nothing else', async () => {

@@ -21,6 +21,7 @@ import {
   type Sign,
   type SignedData,
   type SignerInfo,
+  sameOctets,
   signatureAlgorithmOf,
   signerCertificateOf,
   verifyCertificationRequest,
@@ -152,6 +153,13 @@ export async function openPkcsReq(
   // From here on the request is known to be the sender's own: what is wrong with it may be told.
   if (digestOfSignature(csr) === 'sha1') assertNotRefused(['sha1'], refused);
   if (parsePublicKeyInfo(message.signer.spki).type === 'rsa') return { csr, ...manner };
+  // Who sends another device's envelope under a key of his own must get nothing that is encrypted under its challenge: he
+  // could try secrets against it. A RenewalReq succeeds only if its signer is on record, which the RA looks up.
+  if (message.messageType !== 'RenewalReq' && !sameOctets(csr.spki, message.signer.spki))
+    throw new PkiError(
+      'answer_unencryptable',
+      'the key of the sender cannot be encrypted to, and is not the key of the request',
+    );
   const { challengePassword: password = '' } = csr;
   if (password === '')
     throw new PkiError(
