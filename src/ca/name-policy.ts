@@ -112,12 +112,21 @@ function faultOfName(template: CertificateTemplate, name: GeneralName): string |
         : 'a user principal name that is none';
     case 'uniformResourceIdentifier':
       // RFC 5280 §4.2.1.6: absolute, and without what RFC 3986 §2 does not know.
-      return /^[A-Za-z][A-Za-z0-9+.-]*:[!#-;=?-[\]_a-z~]+$/.test(value) && value.length <= NAME_CHARACTERS_MAX
+      return /^[A-Za-z][A-Za-z0-9+.-]*:[!#-;=?-[\]_a-z~]+$/.test(value) &&
+        value.length <= NAME_CHARACTERS_MAX &&
+        hasHostIfAny(value)
         ? undefined
         : 'a URI that is none';
     case 'iPAddress':
       return undefined;
   }
+}
+
+/** RFC 5280 §4.2.1.6: where a URI has an authority, it names a host; and one of HTTP has (RFC 9110 §4.2.1). */
+function hasHostIfAny(uri: string): boolean {
+  const authority = /^[^:]+:\/\/([^/?#]*)/.exec(uri)?.[1];
+  if (authority === undefined) return !/^https?:/i.test(uri);
+  return authority.replace(/^.*@/, '').replace(/:\d*$/, '') !== '';
 }
 
 /** The preferred syntax (RFC 1034 §3.5), underscores besides; international names in valid ASCII form (RFC 5890 §2.3.2.1). */

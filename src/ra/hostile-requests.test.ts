@@ -369,6 +369,10 @@ const rows: readonly Row[] = [
   ],
   ['a quoted mailbox', names({ type: 'rfc822Name', value: '"a b"@corp.example' }), 'san_mismatch'],
   ['a URI without scheme', names(uri('//evil.example')), 'san_mismatch'],
+  ['a URI with an authority that names no host', names(uri('http:///x')), 'san_mismatch'],
+  ['a URI with a user and a port, and no host', names(uri('https://user@:8443/x')), 'san_mismatch'],
+  ['a URI of HTTP without an authority', names(uri('http:x')), 'san_mismatch'],
+  ['a URI with a host', names(uri('https://host.example/x')), { names: 'URI:https://host.example/x' }],
   // names beyond the patterns of a template
   [
     'a name within the pattern',
