@@ -20,6 +20,7 @@ import {
   type Attribute,
   buildCertsOnly,
   buildEnvelopedData,
+  buildPasswordEnvelopedData,
   buildPem,
   buildSignedData,
   der,
@@ -696,6 +697,23 @@ describe('what is whole', () => {
       assert.ok(!explanation.findings.some(({ severity }) => severity !== 'note'), textOf(explanation));
     });
   }
+
+  test('a key on a curve, answered under the challenge', async () => {
+    const signer = await selfSigned(await newEcKey());
+    const explanation = await explain(
+      await messageOf({
+        signer,
+        envelope: await buildPasswordEnvelopedData({
+          content: request,
+          password: challengePassword,
+          cipher: 'aes-128-cbc',
+        }),
+      }),
+      raKeys,
+    );
+    assert.deepEqual(rulesOf(explanation), []);
+    assert.match(textOf(explanation), /by the challenge password/);
+  });
 
   test('answers: SUCCESS, FAILURE, PENDING', async () => {
     const success = await explain(

@@ -381,8 +381,6 @@ class Reading {
       this.#verdict = 'not checked: its certificate is not there';
       return undefined;
     }
-    const type = attempt(() => parsePublicKeyInfo(certificate.spki))?.type;
-    if (type !== 'rsa') findings.add('signerKey', type === 'ec' ? 'a key on a curve' : '');
     const same = certificates.find(({ raw }) => sameOctets(raw, certificate.raw)) ?? certificate;
     if (info.signedAttrs === undefined) {
       findings.add('noSignedAttributes');
@@ -566,6 +564,9 @@ class Reading {
     const isPassword = recipient?.tag === 0xa3;
     if (recipient === undefined || (recipient.tag !== tag.sequence && !isPassword))
       findings.add('noRecipient', recipient === undefined ? '' : kindOf(recipient));
+    const keyType = signer === undefined ? undefined : attempt(() => parsePublicKeyInfo(signer.spki))?.type;
+    if (messageType !== 'CertRep' && !isPassword && keyType !== undefined && keyType !== 'rsa')
+      findings.add('signerKey', keyType === 'ec' ? 'a key on a curve' : '');
     const encryptedType = oidOf(childOf(content, 0));
     if (encryptedType !== oid.data) findings.add('encryptedType', oidName(encryptedType));
     const cipherOid = oidOf(childOf(childOf(content, 1), 0));
