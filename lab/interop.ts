@@ -8,45 +8,46 @@ import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { buildPem, parseSignedData } from '../src/codec/index.ts';
 import { Checks, demand } from './checks.ts';
-import { leafgateJson } from './command.ts';
-import { proveOurClient } from './interop-micromdm.ts';
+import { Matrix, matrixEndpoints } from './interop-matrix.ts';
+import { type ForeignServerResults, proveOurClient } from './interop-micromdm.ts';
 import { proveOcsp } from './interop-ocsp.ts';
 import { interopRadius } from './interop-radius.ts';
 import { startTenant } from './processes.ts';
 import { openTenant, type Tenant } from './tenant.ts';
-import {
-  clients,
-  type EnrolmentResult,
-  ensureThirdParty,
-  type ThirdParty,
-  versionsOf,
-  zlint,
-} from './third-party/index.ts';
+import { ensureThirdParty, type ThirdParty, versionsOf, zlint } from './third-party/index.ts';
 import { runToSuccess } from './third-party/program.ts';
 
-/** The client that encrypts with single DES whatever the server offers; it gets endpoints of its own. */
-const LEGACY_CLIENT = 'micromdm scepclient';
+const PAGE = join(import.meta.dirname, '..', 'docs', 'interop.md');
 const OPENSSL_TIMEOUT_MS = 20_000;
 
-interface AuditRow {
-  readonly code: string;
-  readonly detail: Readonly<Record<string, string>>;
-}
-
-/** Adds endpoints that take single DES: what an administrator does for old gear. */
-async function addLegacyEndpoints(tenant: Tenant): Promise<void> {
+/** Adds the endpoints of the matrix, and beside each one that takes single DES: what is done for old gear. */
+async function addEndpoints(tenant: Tenant): Promise<void> {
+  type Endpoint = { name: string; paths: string[]; template: string; dangerAllowSingleDes?: boolean };
   const config = parse(await readFile(tenant.configs.server, 'utf8')) as {
-    server: { endpoints: { name: string; paths: string[]; dangerAllowSingleDes?: boolean }[] };
+    server: { endpoints: Endpoint[]; templates?: object[] };
   };
-  for (const name of ['one-time', 'static']) {
-    const model = config.server.endpoints.find((endpoint) => endpoint.name === name);
-    if (model === undefined) throw new Error(`the lab has no endpoint ${name}`);
-    config.server.endpoints.push({
-      ...structuredClone(model),
-      name: `${name}-legacy`,
-      paths: [`/scep/${name}-legacy`],
-      dangerAllowSingleDes: true,
-    });
+  const { server } = config;
+  server.templates = [
+    ...(server.templates ?? []),
+    { name: 'any-key', extend: 'client-authentication', keyAlgorithms: ['rsa', 'P-256', 'P-384'] },
+  ];
+  for (const endpoint of matrixEndpoints) {
+    const model =
+      server.endpoints.find(({ name }) => name === endpoint.name) ??
+      server.endpoints.find(({ name }) => name === 'one-time');
+    if (model === undefined) throw new Error('the lab has no endpoint one-time');
+    server.endpoints = server.endpoints.filter(({ name }) => name !== endpoint.name);
+    for (const suffix of ['', '-legacy']) {
+      const name = `${endpoint.name}${suffix}`;
+      server.endpoints.push({
+        ...structuredClone(model),
+        ...structuredClone(endpoint),
+        name,
+        paths: [`/scep/${name}`],
+        template: 'any-key',
+        ...(suffix === '' ? {} : { dangerAllowSingleDes: true }),
+      });
+    }
   }
   await writeFile(tenant.configs.server, stringify(config), { mode: 0o600 });
 }
@@ -64,97 +65,23 @@ async function fetchBytes(url: string): Promise<Buffer> {
 async function run(folder: string): Promise<0 | 1> {
   const checks = new Checks();
   const thirdParty = await ensureThirdParty();
+  const versions = await versionsOf(thirdParty);
   console.log(
-    Object.entries(await versionsOf(thirdParty))
+    Object.entries(versions)
       .map(([name, version]) => `${name} ${version}`)
       .join(', '),
   );
   const tenant = await openTenant(folder, { ports: 'any', progress: (text) => console.error(`- ${text}`) });
-  await addLegacyEndpoints(tenant);
+  await addEndpoints(tenant);
   const running = await startTenant(tenant);
   try {
     const edge = `http://127.0.0.1:${tenant.ports.edgeHttp}`;
     const caCertificatesPem = splitPem(await readFile(tenant.chainFile, 'utf8'));
-    const made: { readonly name: string; readonly file: string }[] = [];
-    let count = 0;
-
-    const enrol = async (client: string, path: string, challenge: string): Promise<EnrolmentResult> => {
-      const perform = clients[client];
-      if (perform === undefined) throw new Error(`there is no client ${client}`);
-      count += 1;
-      return await perform(thirdParty, {
-        url: `${edge}${path}`,
-        workFolder: join(folder, 'clients', String(count)),
-        challenge,
-        commonName: `interop-${count}`,
-        ...(client === LEGACY_CLIENT ? {} : { dnsName: `interop-${count}.lab.test` }),
-        caCertificatesPem,
-      });
-    };
-    const oneTime = async (endpoint: string): Promise<string> => {
-      const { challenge } = await leafgateJson<{ challenge: string }>(
-        ...[
-          'challenge',
-          'create',
-          endpoint,
-          '--config',
-          tenant.configs.server,
-          '--device',
-          `interop-${count + 1}`,
-        ],
-      );
-      return challenge;
-    };
-    /** A refusal proves something only if the server refused, and for the expected reason. */
-    const demandRefused = async (result: EnrolmentResult, code: string) => {
-      demand(!result.ok, 'a certificate was issued');
-      const [newest] = await leafgateJson<AuditRow[]>(
-        ...[
-          'audit',
-          'list',
-          '--config',
-          tenant.configs.server,
-          '--event',
-          'enrolment.refused',
-          '--limit',
-          '1',
-        ],
-      );
-      demand(
-        newest?.code === code,
-        `the audit list says ${newest?.code}; the client: ${result.log.slice(-600)}`,
-      );
-      return `refused, ${code}`;
-    };
-
-    for (const client of Object.keys(clients)) {
-      checks.section(client);
-      const suffix = client === LEGACY_CLIENT ? '-legacy' : '';
-      for (const kind of ['one-time', 'static'] as const) {
-        const path = `/scep/${kind}${suffix}`;
-        await checks.check(
-          `enrols with ${kind === 'static' ? 'the static secret' : 'a one-time challenge'}`,
-          async () => {
-            const challenge = kind === 'static' ? tenant.staticSecret : await oneTime(`${kind}${suffix}`);
-            const result = await enrol(client, path, challenge);
-            if (!result.ok) throw new Error(result.log.slice(-2000));
-            const file = join(folder, `${client.replaceAll(' ', '-')}-${kind}.pem`);
-            await writeFile(file, result.certificatePem);
-            made.push({ name: `${client}, ${kind}`, file });
-            return (await openssl(thirdParty, 'x509', '-in', file, '-noout', '-subject', '-serial'))
-              .trim()
-              .replace('\n', ', ');
-          },
-        );
-        await checks.check(
-          `is refused with a wrong ${kind === 'static' ? 'secret' : 'challenge'}`,
-          async () => demandRefused(await enrol(client, path, 'not-the-challenge'), 'challenge_unknown'),
-        );
-      }
-    }
-    await checks.check(`${LEGACY_CLIENT} is refused where single DES is not allowed`, async () =>
-      demandRefused(await enrol(LEGACY_CLIENT, '/scep/static', tenant.staticSecret), 'algorithm_refused'),
-    );
+    const matrix = new Matrix(checks, { tenant, folder, thirdParty, caCertificatesPem });
+    await matrix.run();
+    await matrix.close();
+    const { made } = matrix;
+    const atMicromdm = await proveOurClient(checks, { thirdParty, folder });
 
     checks.section('third-party eyes');
     const crlFiles: string[] = [];
@@ -257,11 +184,50 @@ async function run(folder: string): Promise<0 | 1> {
       victimFile: victim.file,
       openssl: (...args) => openssl(thirdParty, ...args),
     });
-    await proveOurClient(checks, { thirdParty, folder });
-    return checks.conclude();
+    const status = checks.conclude();
+    if (status === 0) {
+      await writeFile(PAGE, interopPage(matrix.table(versions), atMicromdm, versions));
+      console.log(`docs/interop.md is written`);
+    }
+    return status;
   } finally {
     await running.stop();
   }
+}
+
+/** The page that a run with no failure leaves behind. */
+function interopPage(
+  table: string,
+  atMicromdm: ForeignServerResults,
+  versions: Readonly<Record<string, string>>,
+): string {
+  return `<!-- Written by \`npm run interop\`; do not edit. -->
+# Clients that enrol
+
+\`npm run interop\` takes every client below through every operation over the edge, on Debian 12, and writes this page if
+nothing failed. What stands in the table is what the clients sent, as recorded on their way; a dash means that it was not tried.
+
+${table}
+
+- *message*: digest of the message, content cipher and key transport of its envelope, as the client chose them. The answer has
+  the same.
+- *poll to approval*: at an endpoint where a certificate manager approves; the last message before the certificate.
+- *renew*: at an endpoint that takes the old certificate for a proof (\`renewal\`, no challenge).
+- *wrong challenge*: the server's reason, from its audit list. The same client is refused with a wrong static secret.
+- Single DES is taken at endpoints with \`dangerAllowSingleDes\` alone; micromdm's client has nothing else.
+
+OpenSSL verifies each certificate with its chain and revocation, and zlint ${versions.zlint} finds no error in it.
+
+## Our client at another server
+
+\`leafgate scep\` at micromdm's scepserver ${versions['micromdm scepserver']}:
+
+| operation | |
+|---|---|
+${Object.entries(atMicromdm)
+  .map(([operation, result]) => `| ${operation} | ${result} |`)
+  .join('\n')}
+`;
 }
 
 async function lint(thirdParty: ThirdParty, pem: string): Promise<string> {

@@ -2,9 +2,12 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ClientSession, type EnrolmentResult, type EnrolmentTask, RSA_BITS } from './client-session.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ClientSession, type EnrolmentResult, type EnrolmentTask, rsaBits } from './client-session.ts';
 import type { ThirdParty } from './debian.ts';
 import { startProgram } from './program.ts';
+
+const REFRESH_MS = 1_000;
 
 /**
  * Enrols with certmonger: a daemon of this enrolment alone, with every folder, its lock and its socket in private
@@ -73,20 +76,53 @@ export async function enrolWithCertmonger(
     if (!hasCaCertificates) return session.failed(`certmonger did not get the CA certificates\n${listed}`);
     const keyFile = join(task.workFolder, 'key.pem');
     const certificateFile = join(task.workFolder, 'certificate.pem');
-    const requested = await session.run(thirdParty.getcert, [
-      ...['request', '-I', 'enrolment', '-c', 'lab', '-k', keyFile, '-f', certificateFile],
-      ...['-N', `CN=${task.commonName},O=Lab`, '-L', task.challenge, '-g', String(RSA_BITS)],
-      ...(task.dnsName === undefined ? [] : ['-D', task.dnsName]),
-    ]);
+    const old = task.renewalOf;
+    if (old !== undefined) {
+      await session.write('key.pem', old.keyPem);
+      await session.write('certificate.pem', old.certificatePem);
+    }
+    const files = ['-I', 'enrolment', '-c', 'lab', '-k', keyFile, '-f', certificateFile];
+    const requested = await session.run(
+      thirdParty.getcert,
+      old === undefined
+        ? [
+            ...['request', ...files],
+            ...['-N', `CN=${task.commonName},O=Lab`, '-L', task.challenge, '-g', rsaBits(task)],
+            ...(task.dnsName === undefined ? [] : ['-D', task.dnsName]),
+          ]
+        : ['start-tracking', ...files, ...(task.challenge === '' ? [] : ['-L', task.challenge])],
+    );
     if (requested.exitCode !== 0) return session.failed();
     let state: CertmongerState = 'working';
-    await session.until(async () => {
+    const settled = async (): Promise<boolean> => {
       const list = await session.runQuietly(thirdParty.getcert, ['list', '-i', 'enrolment']);
       state = parseCertmongerState(list.stdout);
-      if (state === 'working') return false;
+      // Left alone it asks again in hours.
+      if (state === 'waiting') {
+        await session.runQuietly(thirdParty.getcert, ['refresh', '-i', 'enrolment']);
+        await sleep(REFRESH_MS);
+      }
+      if (state === 'working' || state === 'waiting') return false;
       session.note(list.stdout);
       return true;
-    });
+    };
+    await session.until(settled);
+    if (old !== undefined && (state as CertmongerState) === 'issued') {
+      const rekeyed = await session.run(thirdParty.getcert, [
+        'rekey',
+        '-i',
+        'enrolment',
+        '-g',
+        rsaBits(task),
+      ]);
+      if (rekeyed.exitCode !== 0) return session.failed();
+      // It goes on calling the old one tracked for a moment.
+      await session.until(
+        async () =>
+          (await settled()) &&
+          (state === 'failed' || (await session.read('certificate.pem')) !== old.certificatePem),
+      );
+    }
     // TypeScript does not see that the callback has written.
     if ((state as CertmongerState) !== 'issued') return session.failed(`certmonger: ${state}`);
     return session.finished(await session.read('certificate.pem'), await session.read('key.pem'));
@@ -96,13 +132,14 @@ export async function enrolWithCertmonger(
   }
 }
 
-/** What certmonger says about a request: still at it, done, or given up. */
-export type CertmongerState = 'working' | 'issued' | 'failed';
+/** What certmonger says about a request: still at it, put off by the CA, done, or given up. */
+export type CertmongerState = 'working' | 'waiting' | 'issued' | 'failed';
 
 /** Reads `getcert list`. A request that certmonger would put off, to try again in hours, has failed. */
 export function parseCertmongerState(list: string): CertmongerState {
   const status = /^\s*status: (\S+)/m.exec(list)?.[1];
   if (status === 'MONITORING') return 'issued';
+  if (status === 'CA_WORKING') return 'waiting';
   const stuck = /^\s*stuck: yes$/m.test(list);
   return stuck || status === 'CA_REJECTED' || status === 'CA_UNREACHABLE' ? 'failed' : 'working';
 }

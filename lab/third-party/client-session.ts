@@ -19,24 +19,36 @@ export interface EnrolmentTask {
   readonly dnsName?: string;
   /** The CA certificates that a client is given by its administrator: the issuing CA first, the root last. */
   readonly caCertificatesPem: readonly string[];
-  /** The whole enrolment is bounded by this; 60 seconds if absent. */
+  /** RSA key size, or an elliptic curve for clients that can; RSA-2048 if absent. */
+  readonly key?: KeyAlgorithm;
+  /** Renews this certificate, as the client does it, instead of enrolling. */
+  readonly renewalOf?: Enrolled;
+  /** The whole enrolment is bounded by this, and with it the wait for an approval; 60 seconds if absent. */
   readonly timeoutMs?: number;
 }
 
-/** How an enrolment ended. `log` is everything that the client said. */
-export type EnrolmentResult =
-  /** The client ended content, and the certificate is for the key. */
-  | { readonly ok: true; readonly certificatePem: string; readonly keyPem: string; readonly log: string }
-  | { readonly ok: false; readonly log: string };
+/** Keys that clients are told to make. */
+export type KeyAlgorithm = 'rsa-2048' | 'rsa-3072' | 'rsa-4096' | 'p-256' | 'p-384';
 
-/** A certificate with its key, as PEM. */
-export interface KeyPair {
-  readonly certificatePem: string;
-  readonly keyPem: string;
+/** How many bits an RSA key is to have. @throws Error for a curve, which the client cannot use. */
+export function rsaBits({ key = 'rsa-2048' }: EnrolmentTask): string {
+  const [, bits] = /^rsa-(\d+)$/.exec(key) ?? [];
+  if (bits === undefined) throw new Error(`the client has RSA keys alone, and no ${key}`);
+  return bits;
 }
 
-/** Key size that every client is told to use. */
-export const RSA_BITS = 2048;
+/** An enrolment that gave a certificate: the client ended content, and the certificate is for the key. */
+export interface Enrolled {
+  readonly ok: true;
+  readonly certificatePem: string;
+  readonly keyPem: string;
+  /** Where the client's files are. */
+  readonly workFolder: string;
+  readonly log: string;
+}
+
+/** How an enrolment ended. `log` is everything that the client said. */
+export type EnrolmentResult = Enrolled | { readonly ok: false; readonly log: string };
 
 const TIMEOUT_MS = 60_000;
 const POLL_INTERVAL_MS = 100;
@@ -119,6 +131,12 @@ export class ClientSession {
     if (!new X509Certificate(certificatePem).checkPrivateKey(createPrivateKey(keyPem))) {
       return this.failed('the certificate is not for the key of the client');
     }
-    return { ok: true, certificatePem: `${certificatePem}\n`, keyPem, log: this.#log.join('\n') };
+    return {
+      ok: true,
+      certificatePem: `${certificatePem}\n`,
+      keyPem,
+      workFolder: this.#task.workFolder,
+      log: this.#log.join('\n'),
+    };
   }
 }

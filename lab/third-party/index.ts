@@ -1,8 +1,8 @@
 /** Third-party programs that judge Leafgate from outside. */
 
 export { enrolWithCertmonger } from './certmonger.ts';
-export type { EnrolmentResult, EnrolmentTask, KeyPair } from './client-session.ts';
-export { clients } from './clients.ts';
+export type { Enrolled, EnrolmentResult, EnrolmentTask, KeyAlgorithm } from './client-session.ts';
+export { clients, type ScepClient } from './clients.ts';
 export { ensureThirdParty, type ThirdParty, versionsOf } from './debian.ts';
 export {
   authenticate,

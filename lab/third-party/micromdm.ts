@@ -1,7 +1,7 @@
 /** micromdm's scepclient. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ClientSession, type EnrolmentResult, type EnrolmentTask, RSA_BITS } from './client-session.ts';
+import { ClientSession, type EnrolmentResult, type EnrolmentTask, rsaBits } from './client-session.ts';
 import type { ThirdParty } from './debian.ts';
 
 /**
@@ -19,8 +19,13 @@ export async function enrolWithMicromdm(
   task: EnrolmentTask & { readonly recipients?: 'keyEncipherment' | 'all' },
 ): Promise<EnrolmentResult> {
   const session = await ClientSession.open(task);
-  // QUIRK micromdm scepclient: what it finds in its folder (key, request, own certificate) it takes as its own.
+  // QUIRK micromdm scepclient: what it finds in its folder (key, request, own certificate) it takes as its own; with a
+  // certificate there it sends a RenewalReq for the same key.
   await mkdir(join(task.workFolder, 'fresh'));
+  if (task.renewalOf !== undefined) {
+    await session.write('fresh/key.pem', task.renewalOf.keyPem);
+    await session.write('fresh/certificate.pem', task.renewalOf.certificatePem);
+  }
   const enrolled = await session.run(
     thirdParty.scepclient,
     [
@@ -36,7 +41,7 @@ export async function enrolWithMicromdm(
       ],
       ...(task.dnsName === undefined ? [] : ['-dnsname', task.dnsName]),
       ...(task.recipients === 'all' ? [] : ['-key-encipherment-selector']),
-      ...['-keySize', String(RSA_BITS), '-private-key', 'key.pem', '-certificate', 'certificate.pem'],
+      ...['-keySize', rsaBits(task), '-private-key', 'key.pem', '-certificate', 'certificate.pem'],
     ],
     join(task.workFolder, 'fresh'),
   );

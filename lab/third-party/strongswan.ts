@@ -2,12 +2,15 @@
 import { readdir } from 'node:fs/promises';
 import {
   ClientSession,
+  type Enrolled,
   type EnrolmentResult,
   type EnrolmentTask,
-  type KeyPair,
-  RSA_BITS,
+  rsaBits,
 } from './client-session.ts';
 import type { ThirdParty } from './debian.ts';
+
+const POLL_SECONDS = '1';
+const MAX_POLL_SECONDS = '50';
 
 /** Which of strongSwan's releases: that of Debian 12, or that of Debian 13, whose SCEP was written anew. */
 export type StrongSwan = Extract<keyof ThirdParty, 'pki' | 'pki6'>;
@@ -16,14 +19,14 @@ export type StrongSwan = Extract<keyof ThirdParty, 'pki' | 'pki6'>;
  * Enrols with strongSwan's `pki --scepca` and `pki --scep`.
  *
  * It asks for the CA certificates first, as its manual tells, and takes the encryption and the signature certificate
- * from what the server gave; trust comes from `caCertificatesPem`.
+ * from what the server gave; trust comes from `caCertificatesPem`. It renews with a new key (RenewalReq, RFC 8894
+ * §3.3.1.2), and polls (CertPoll) until its time is over.
  *
- * @param task.renewalOf renews this certificate with a new key (RenewalReq, RFC 8894 §3.3.1.2) instead of enrolling.
  * @throws Error if a program cannot be started. A refusal is `ok: false`.
  */
 export async function enrolWithStrongSwan(
   thirdParty: ThirdParty,
-  task: EnrolmentTask & { readonly renewalOf?: KeyPair },
+  task: EnrolmentTask,
   release: StrongSwan = 'pki',
 ): Promise<EnrolmentResult> {
   const session = await ClientSession.open(task);
@@ -46,24 +49,31 @@ export async function enrolWithStrongSwan(
   for (const [index, pem] of task.caCertificatesPem.entries()) {
     trusted.push('--cacert', await session.write(`trusted-${index}.pem`, pem));
   }
-  // QUIRK strongSwan: `--scep` reads RSA keys in the PKCS #1 form only.
+  // `-traditional`: see `pkcs1`.
   const keyFile = 'key.pem';
-  await session.run(thirdParty.openssl, ['genrsa', '-traditional', '-out', keyFile, String(RSA_BITS)]);
+  await session.run(thirdParty.openssl, ['genrsa', '-traditional', '-out', keyFile, rsaBits(task)]);
   const renewal =
     task.renewalOf === undefined
       ? ['--password', task.challenge]
       : [
           ...['--cert', await session.write('old-certificate.pem', task.renewalOf.certificatePem)],
-          ...['--key', await session.write('old-key.pem', task.renewalOf.keyPem)],
+          ...['--key', await session.write('old-key.pem', await pkcs1(session, thirdParty, task.renewalOf))],
         ];
   const enrolled = await session.run(thirdParty[release], [
     ...['--scep', '--url', task.url, '--in', keyFile, '--dn', `O=Lab, CN=${task.commonName}`],
     ...(task.dnsName === undefined ? [] : ['--san', task.dnsName]),
     ...renewal,
+    ...['--interval', POLL_SECONDS, '--maxpolltime', MAX_POLL_SECONDS],
     ...['--cacert-enc', roles.encryption, '--cacert-sig', roles.signature, ...trusted, '--outform', 'pem'],
   ]);
   if (enrolled.exitCode !== 0) return session.failed();
   return session.finished(enrolled.stdout, await session.read(keyFile));
+}
+
+/** QUIRK strongSwan: reads RSA keys in the PKCS #1 form only. */
+async function pkcs1(session: ClientSession, { openssl }: ThirdParty, { keyPem }: Enrolled): Promise<string> {
+  const file = await session.write('old-key.pkcs8.pem', keyPem);
+  return (await session.runQuietly(openssl, ['rsa', '-traditional', '-in', file])).stdout;
 }
 
 /** One certificate of a GetCACert answer, as `openssl x509` describes it. */
