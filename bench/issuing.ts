@@ -4,25 +4,21 @@
  * its parent, begins when it is told to, and answers how many a second.
  */
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
-import {
-  buildCertificationRequest,
-  nameFromString,
-  parseCertificationRequest,
-  subjectAltNameExtension,
-} from '../src/codec/index.ts';
+import { parseCertificationRequest } from '../src/codec/index.ts';
 import { readConfig } from '../src/config.ts';
-import { privateKeyOf } from '../src/keys/index.ts';
 import { openAuthorities } from '../src/parts/authorities.ts';
 import { openLog, systemClock } from '../src/telemetry.ts';
+import { certificationRequestOf, clientKeys } from './requests.ts';
 
 /** What one process is to do. */
 export type IssuingWork = 'issue' | 'sign-rsa-2048' | 'sign-p-256';
 
 /** Requests in flight, as many devices would have them. */
 const CONCURRENCY = 64;
-/** Distinct requests; the CA keeps no more than a handful of keys in mind. */
+/** Distinct requests, of more keys than the CA keeps in mind. */
 const REQUESTS = 512;
-const WARM_UP = 1_000;
+/** V8 compiles in steps; after so many certificates it is done. */
+const WARM_UP = 3_000;
 /** About as long as the TBSCertificate of a client certificate. */
 const TBS_BYTES = 900;
 
@@ -56,24 +52,12 @@ async function readyToIssue(configFile: string): Promise<Ready> {
   if (server === undefined || issuer === undefined) throw new Error('the configuration has no issuing CA');
   const authorities = await openAuthorities(server, openLog('error', 'bench'), systemClock);
   const run = randomBytes(4).toString('hex');
-  const key = privateKeyOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey);
-  const keys = [key];
-  while (keys.length < 16)
-    keys.push(privateKeyOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey));
+  const keys = clientKeys(REQUESTS);
   const requests = await Promise.all(
-    Array.from({ length: REQUESTS }, async (_, index) => {
-      const own = keys[index % keys.length] ?? key;
-      const name = `device-${run}-${index}`;
-      const subject = nameFromString(`CN=${name},O=Load`);
-      return await buildCertificationRequest(
-        {
-          subject,
-          spki: own.spki,
-          extensions: [subjectAltNameExtension([{ type: 'dNSName', value: `${name}.load.test` }], subject)],
-          signatureAlgorithm: 'rsa-sha256',
-        },
-        (algorithm, data) => own.sign(algorithm, data),
-      );
+    Array.from({ length: REQUESTS }, (_, index) => {
+      const key = keys[index % keys.length];
+      if (key === undefined) throw new Error('there are no keys');
+      return certificationRequestOf(key, `device-${run}-${index}`);
     }),
   );
   let next = 0;

@@ -19,8 +19,10 @@ export interface PreparedRequest {
   readonly key: PrivateKey;
 }
 
-/** RSA-2048 keys of clients; the server cannot tell that they come again. */
-const KEYS = 16;
+/** More than the server keeps in mind: it cannot tell that they come again. */
+const KEYS_MAX = 96;
+/** RSA-2048 keys of clients, made once. */
+const keys: PrivateKey[] = [];
 const DAY_MS = 86_400_000;
 
 /** A client's key, and the certificate that it signs its messages under. */
@@ -29,8 +31,7 @@ interface Client {
   readonly signer: Certificate;
 }
 
-async function newClient(): Promise<Client> {
-  const key = privateKeyOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey);
+async function clientOf(key: PrivateKey): Promise<Client> {
   const now = Math.floor(Date.now() / 1000) * 1000;
   const signer = await buildSelfSigned(
     {
@@ -46,7 +47,9 @@ async function newClient(): Promise<Client> {
 
 /** PKCSReqs around envelopes that are there already, of one client. */
 export async function signEnvelopes(envelopes: readonly Uint8Array[]): Promise<Uint8Array[]> {
-  const { key, signer } = await newClient();
+  const [own] = clientKeys(1);
+  if (own === undefined) throw new Error('there are no keys');
+  const { key, signer } = await clientOf(own);
   const messages: Uint8Array[] = [];
   for (const content of envelopes) {
     const attributes = buildAttributes({
@@ -64,6 +67,32 @@ export async function signEnvelopes(envelopes: readonly Uint8Array[]): Promise<U
   return messages;
 }
 
+/** So many client keys at most as a run needs. */
+export function clientKeys(count: number): readonly PrivateKey[] {
+  while (keys.length < Math.min(count, KEYS_MAX))
+    keys.push(privateKeyOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey));
+  return keys;
+}
+
+/** A certification request for a device of this name, with a DNS name. */
+export function certificationRequestOf(
+  key: PrivateKey,
+  commonName: string,
+  challengePassword?: string,
+): Promise<Uint8Array> {
+  const subject = nameFromString(`CN=${commonName},O=Load`);
+  return buildCertificationRequest(
+    {
+      subject,
+      spki: key.spki,
+      ...(challengePassword === undefined ? {} : { challengePassword }),
+      extensions: [subjectAltNameExtension([{ type: 'dNSName', value: `${commonName}.load.test` }], subject)],
+      signatureAlgorithm: 'rsa-sha256',
+    },
+    (algorithm, data) => key.sign(algorithm, data),
+  );
+}
+
 /**
  * Builds requests, each with its own CSR, subject, subjectAltName, content key, nonce, transaction and signatures:
  * RSA-2048, SHA-256, AES-128, as a current client does. `challenges`: one for all, or one for each. With fewer
@@ -75,7 +104,7 @@ export async function prepareRequests(
   challenges: string | readonly string[],
   certificationRequests = count,
 ): Promise<PreparedRequest[]> {
-  const clients = await Promise.all(Array.from({ length: KEYS }, newClient));
+  const clients = await Promise.all(clientKeys(count).map(clientOf));
   const run = randomBytes(4).toString('hex');
   const csrs: Uint8Array[] = [];
   const prepared: PreparedRequest[] = [];
@@ -86,18 +115,10 @@ export async function prepareRequests(
     const { key, signer } = client;
     const sign: PrivateKey['sign'] = (algorithm, data) => key.sign(algorithm, data);
     const commonName = `device-${run}-${which}`;
-    const subject = nameFromString(`CN=${commonName},O=Load`);
-    csrs[which] ??= await buildCertificationRequest(
-      {
-        subject,
-        spki: key.spki,
-        challengePassword: typeof challenges === 'string' ? challenges : (challenges[i] ?? ''),
-        extensions: [
-          subjectAltNameExtension([{ type: 'dNSName', value: `${commonName}.load.test` }], subject),
-        ],
-        signatureAlgorithm: 'rsa-sha256',
-      },
-      sign,
+    csrs[which] ??= await certificationRequestOf(
+      key,
+      commonName,
+      typeof challenges === 'string' ? challenges : (challenges[i] ?? ''),
     );
     const csr = csrs[which];
     const transactionID = `${run}-${i}`;
