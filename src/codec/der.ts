@@ -333,7 +333,8 @@ function dottedOidAt(bytes: Uint8Array, start: number, end: number): string {
   if (kept !== undefined && sameAt(kept.content, bytes, start, end)) return kept.dotted;
   const dotted = decodeOid(bytes, start, end);
   if (kept === undefined && dottedByHash.size < OIDS_KEPT_MAX)
-    dottedByHash.set(hash, { content: bytes.slice(start, end), dotted });
+    // A copy, and not `slice`: of a Buffer that is a view, which would keep the whole message in memory.
+    dottedByHash.set(hash, { content: Uint8Array.from(bytes.subarray(start, end)), dotted });
   return dotted;
 }
 
