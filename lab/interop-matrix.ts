@@ -355,7 +355,7 @@ function upstream(version = 'unknown'): string {
 }
 
 function mannerOf({ digest, cipher, keyTransport }: SeenMessage): string {
-  const transport = keyTransport.replace('rsaes-', '').replace('pkcs1-v1_5', 'PKCS #1 v1.5').toUpperCase();
+  const transport = keyTransport === 'rsaes-pkcs1-v1_5' ? 'PKCS #1 v1.5' : 'OAEP';
   return [
     digest.toUpperCase().replace('SHA', 'SHA-'),
     cipher.replace('-cbc', '').toUpperCase(),
