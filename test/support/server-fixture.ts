@@ -35,10 +35,16 @@ export async function serverConfig(
   changes: ServerChanges,
 ): Promise<{ readonly path: string; readonly base: string }> {
   const raw = parse(await readFile(tenant.configs.server, 'utf8')) as {
-    server: { endpoints: { readonly name: string }[] };
+    server: {
+      endpoints: { readonly name: string }[];
+      ra: { automatic?: Record<string, unknown>; signing?: unknown };
+    };
     connector?: unknown;
   };
   delete raw.connector;
+  // Any of the servers may get the request of a device that has asked another for the RA's certificates.
+  if (raw.server.ra.signing === undefined)
+    raw.server.ra.automatic = { ...raw.server.ra.automatic, folder: 'ra-of-all' };
   const port = await freePort();
   Object.assign(raw.server, {
     listen: `127.0.0.1:${port}`,
