@@ -30,6 +30,7 @@ import { type CertificateRecord, openPkiStore, type StoredAuditEntry } from '../
 import { openLog, systemClock } from '../src/telemetry.ts';
 import { demand } from './checks.ts';
 import { launchPart, type PartProcess } from './processes.ts';
+import { pseudoRandom } from './pseudo-random.ts';
 import { openTenant, type Tenant } from './tenant.ts';
 
 /** What is to happen. */
@@ -625,17 +626,6 @@ function countRecovered(
     const issued = issuedAt.get(parseCertificate(certificate).serialNumber) ?? Number.POSITIVE_INFINITY;
     return killedAt.some((killed) => issued < killed && killed < at);
   }).length;
-}
-
-/** Numbers from 0 up to 1 (mulberry32): the same for the same seed. */
-function pseudoRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** One line about a run. */

@@ -19,6 +19,7 @@ import {
 } from '../src/codec/index.ts';
 import { readConfig } from '../src/config.ts';
 import { type PrivateKey, privateKeyOf } from '../src/keys/index.ts';
+import type { Mdm } from '../src/mdm/index.ts';
 import { withMdm } from '../src/parts/mdm.ts';
 import {
   buildAttributes,
@@ -47,16 +48,21 @@ export async function orderFor(tenant: Tenant, device: Device, minutesAgo = 0): 
   const { mdm: config } = readConfig(tenant.configs.mdm);
   if (config === undefined) throw new Error('the tenant has no MDM');
   const clock = { now: () => new Date(Date.now() - minutesAgo * 60_000) };
-  return await withMdm(config, openLog('silent', 'lab'), clock, async (mdm) => {
-    const known = mdm.device(device.folder.identity.deviceId);
-    if (known === undefined) throw new Error('the MDM does not know the device');
-    const { profiles } = await mdm.checkIn(known, []);
-    const profile = profiles.find(({ profileId }) => profileId === SCEP_PROFILE);
-    if (profile?.kind !== 'scep' || profile.challenge === undefined)
-      throw new Error('the device gets no challenge');
-    const { challenge, subject, subjectAltName, keyUsage, extKeyUsage } = profile;
-    return { challenge, subject, subjectAltName, keyUsage, extKeyUsage };
-  });
+  return await withMdm(config, openLog('silent', 'lab'), clock, (mdm) =>
+    orderIn(mdm, device.folder.identity.deviceId, SCEP_PROFILE),
+  );
+}
+
+/** The same of an MDM that is open. */
+export async function orderIn(mdm: Mdm, deviceId: string, profileId: string): Promise<Order> {
+  const known = mdm.device(deviceId);
+  if (known === undefined) throw new Error('the MDM does not know the device');
+  const { profiles } = await mdm.checkIn(known, []);
+  const profile = profiles.find((each) => each.profileId === profileId);
+  if (profile?.kind !== 'scep' || profile.challenge === undefined)
+    throw new Error('the device gets no challenge');
+  const { challenge, subject, subjectAltName, keyUsage, extKeyUsage } = profile;
+  return { challenge, subject, subjectAltName, keyUsage, extKeyUsage };
 }
 
 /** A fresh RSA key. */
@@ -66,13 +72,18 @@ export function newKey(bits = 2048): PrivateKey {
 
 /** A request as it goes over the wire, and what reads its answer. */
 export interface Shot {
+  readonly transactionID: string;
   readonly body: Uint8Array;
   readonly read: (answer: Uint8Array) => Promise<CertRep>;
 }
 
 /** Builds the request that an order stands for, with this key; a hostile device changes the order first. */
 export async function aim(tenant: Tenant, order: Order, key: PrivateKey): Promise<Shot> {
-  const served = await caCertificates(tenant);
+  return await load(await caCertificates(tenant.urls.scep), order, key);
+}
+
+/** The same for a server whose GetCACert was read before. What is empty in the order is absent from the request. */
+export async function load(served: CaCertificates, order: Order, key: PrivateKey): Promise<Shot> {
   const sign: PrivateKey['sign'] = (algorithm, data) => key.sign(algorithm, data);
   const subject = nameFromString(order.subject);
   const csr = await buildCertificationRequest(
@@ -81,9 +92,11 @@ export async function aim(tenant: Tenant, order: Order, key: PrivateKey): Promis
       spki: key.spki,
       challengePassword: order.challenge,
       extensions: [
-        keyUsageExtension(order.keyUsage),
-        extKeyUsageExtension(order.extKeyUsage),
-        subjectAltNameExtension(order.subjectAltName, subject),
+        ...(order.keyUsage.length === 0 ? [] : [keyUsageExtension(order.keyUsage)]),
+        ...(order.extKeyUsage.length === 0 ? [] : [extKeyUsageExtension(order.extKeyUsage)]),
+        ...(order.subjectAltName.length === 0
+          ? []
+          : [subjectAltNameExtension(order.subjectAltName, subject)]),
       ],
       signatureAlgorithm: 'rsa-sha256',
     },
@@ -104,7 +117,7 @@ export async function aim(tenant: Tenant, order: Order, key: PrivateKey): Promis
     },
     sign,
   );
-  return { body, read: reader(served.all, key, transactionID, senderNonce) };
+  return { transactionID, body, read: reader(served.all, key, transactionID, senderNonce) };
 }
 
 /** The same request under another messageType: its content is moved into a message of that type and signed anew. */
@@ -114,7 +127,7 @@ export async function relabel(
   key: PrivateKey,
   messageType: MessageType,
 ): Promise<Shot> {
-  const served = await caCertificates(tenant);
+  const served = await caCertificates(tenant.urls.scep);
   const { content } = parseSignedData(shot.body);
   const signer = await signerFor(key);
   const transactionID = randomBytes(16).toString('hex');
@@ -129,7 +142,7 @@ export async function relabel(
     },
     (algorithm, data) => key.sign(algorithm, data),
   );
-  return { body, read: reader(served.all, key, transactionID, senderNonce) };
+  return { transactionID, body, read: reader(served.all, key, transactionID, senderNonce) };
 }
 
 /** Sends a request through the edge and reads the answer. @throws Error if it is not a CertRep. */
@@ -146,8 +159,12 @@ export async function fire(tenant: Tenant, shot: Shot): Promise<CertRep> {
 /** Purposes beyond those of the order. */
 export const serverAuthToo = [oid.clientAuth, oid.serverAuth];
 
-async function caCertificates(tenant: Tenant) {
-  const answer = await fetch(`${tenant.urls.scep}?operation=GetCACert&message=default`);
+/** What a SCEP server answers to GetCACert. */
+export type CaCertificates = ReturnType<typeof parseCaCertificates>;
+
+/** Asks a SCEP server for its certificates. @throws Error if nothing is there. */
+export async function caCertificates(url: string): Promise<CaCertificates> {
+  const answer = await fetch(`${url}?operation=GetCACert&message=default`);
   return parseCaCertificates(
     new Uint8Array(await answer.arrayBuffer()),
     answer.headers.get('content-type') ?? '',
