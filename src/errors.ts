@@ -117,6 +117,20 @@ const table = {
     cause: 'SignedData or EnvelopedData cannot be read.',
     mend: 'Look at it with `openssl cms -cmsout -print -inform DER`.',
   },
+  pkcs12_malformed: {
+    kind: 'malformed',
+    http: 400,
+    text: 'the PFX breaks RFC 7292',
+    cause: 'A PKCS #12 file is damaged, is no PFX, or holds no private key with its certificate, or several.',
+    mend: 'Look at it with `openssl pkcs12 -info -noenc`; export one key with its certificate.',
+  },
+  pkcs12_password: {
+    kind: 'refused',
+    http: 403,
+    text: 'the password does not open the PFX',
+    cause: 'The password is wrong, or the PKCS #12 file was changed: its MAC tells no difference.',
+    mend: 'Compare the password with the one that the file was exported under.',
+  },
   algorithm_unsupported: {
     kind: 'malformed',
     http: 400,

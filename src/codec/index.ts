@@ -13,5 +13,6 @@ export * from './ocsp.ts';
 export * from './oid.ts';
 export * from './password-recipient.ts';
 export * from './pem.ts';
+export * from './pkcs12.ts';
 export * from './random.ts';
 export * from './recent.ts';

@@ -38,10 +38,21 @@ export const oid = {
   hmacWithSHA384: '1.2.840.113549.2.10',
   hmacWithSHA512: '1.2.840.113549.2.11',
   pwriKek: '1.2.840.113549.1.9.16.3.9',
+  // passwords of PKCS #12: RFC 8018 §A.4; RFC 7292 appendix C
+  pbes2: '1.2.840.113549.1.5.13',
+  pbeWithSHAAnd3KeyTripleDESCBC: '1.2.840.113549.1.12.1.3',
+  // bags of PKCS #12: RFC 7292 appendix D; RFC 2985 §5.5.1, §5.5.2
+  keyBag: '1.2.840.113549.1.12.10.1.1',
+  pkcs8ShroudedKeyBag: '1.2.840.113549.1.12.10.1.2',
+  certBag: '1.2.840.113549.1.12.10.1.3',
+  x509Certificate: '1.2.840.113549.1.9.22.1',
+  friendlyName: '1.2.840.113549.1.9.20',
+  localKeyID: '1.2.840.113549.1.9.21',
   // CMS: RFC 5652
   data: '1.2.840.113549.1.7.1',
   signedData: '1.2.840.113549.1.7.2',
   envelopedData: '1.2.840.113549.1.7.3',
+  encryptedData: '1.2.840.113549.1.7.6',
   contentType: '1.2.840.113549.1.9.3',
   messageDigest: '1.2.840.113549.1.9.4',
   signingTime: '1.2.840.113549.1.9.5',

@@ -49,7 +49,8 @@ const SALT_BYTES_MAX = 1024;
 /** RFC 3211 §2.3.1: a length octet and three check octets stand before the key. */
 const WRAP_HEADER_BYTES = 4;
 
-const prfOids: Readonly<Record<DigestName, string>> = {
+/** The HMACs that PBKDF2 works with (RFC 8018 §B.1.1, §B.1.2). */
+export const prfOids: Readonly<Record<DigestName, string>> = {
   sha1: oid.hmacWithSHA1,
   sha256: oid.hmacWithSHA256,
   sha384: oid.hmacWithSHA384,
@@ -86,8 +87,13 @@ export function parsePasswordRecipient(bytes: Uint8Array): PasswordRecipient {
   });
 }
 
-/** PBKDF2-params (RFC 8018 §A.2). */
-function readPbkdf2(reader: DerReader): {
+/**
+ * PBKDF2-params (RFC 8018 §A.2); `keyBytes` is absent where they do not say it.
+ *
+ * @throws PkiError `der_malformed`; `der_limit` for more than `PBKDF2_ITERATIONS_MAX` iterations or a huge salt;
+ *   `algorithm_unsupported`.
+ */
+export function readPbkdf2(reader: DerReader): {
   readonly prf: DigestName;
   readonly salt: Uint8Array;
   readonly iterations: number;
