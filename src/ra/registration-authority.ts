@@ -111,6 +111,26 @@ interface Course extends EnrolmentPolicy {
   readonly renews?: Renewal;
 }
 
+/** What a service of ours may have issued for keys that it makes itself. */
+export interface ServicePolicy {
+  /** Names of templates and of the issuing CA in the configuration. */
+  readonly templates: readonly string[];
+  readonly issuer: string;
+  /** The name that its certificates are requested under (AD CS: Requester Name). */
+  readonly requester: string;
+}
+
+/** A certificate that such a service orders. */
+export interface ServiceOrder {
+  /** The service's own number of it; the CA makes at most one live certificate for it. */
+  readonly requestID: string;
+  readonly issuer: string;
+  readonly template: string;
+  readonly csr: CertificationRequest;
+  /** The device that the key is made for. */
+  readonly device: string;
+}
+
 /** Facts about a refused request that an operator looks for. */
 export interface RefusalContext {
   readonly endpoint: string;
@@ -414,6 +434,85 @@ export class RegistrationAuthority {
     if (certificate === undefined)
       throw new PkiError('internal', 'nobody else can claim an operator’s request');
     return certificate;
+  }
+
+  /**
+   * Issues to a service of ours that makes keys for devices (the PKCS connector), on the word of the MDM that it asks for.
+   * Template and CA check the request as any other; a template for which a person has to say yes is refused, for nobody is
+   * asked. The certificate is on record under the order's requestID, which names it in `withdrawService`.
+   *
+   * @throws PkiError `template_denied`, the code of any other refusal, `enrolment_busy` if the requestID has a certificate
+   *   already, and whatever the CA throws.
+   */
+  async enrolForService(service: ServicePolicy, order: ServiceOrder): Promise<Certificate> {
+    const { ca, log } = this.#options;
+    const { requestID, issuer, template, csr, device } = order;
+    if (!service.templates.includes(template) || service.issuer !== issuer)
+      throw new PkiError('template_denied', `${service.requester} may not enrol ${template} of ${issuer}`);
+    const decision = decide(ca.template(template), csr, [
+      { verdict: 'accept', names: 'vouched', directory: 'as-requested', device },
+    ]);
+    if (decision.decision === 'postpone') throw new PkiError('internal', 'the MDM’s word is always there');
+    if (decision.decision === 'refuse') throw new PkiError(decision.code, decision.detail);
+    if (decision.decision === 'hold')
+      throw new PkiError('template_denied', `a certificate manager has to approve ${template}`);
+    const { decision: _, ignored, ...approved } = decision;
+    if (ignored.length > 0)
+      log.info({ requestID, dropped: ignored }, 'dropped what the template does not give');
+    const approval = { requestID, issuer, template, csr, ...approved, requester: service.requester };
+    const certificate = await ca.issue(await this.#minted(approval));
+    if (certificate === undefined)
+      throw new PkiError('internal', 'nobody else can claim a service’s request');
+    return certificate;
+  }
+
+  /**
+   * What became of a request of `enrolForService`; `unsettled` while it is being signed.
+   *
+   * @throws PkiError `store_unavailable`.
+   */
+  async serviceCertificate(requestID: string): Promise<'none' | 'unsettled' | 'issued' | 'revoked'> {
+    const record = await this.#options.ca.certificateOf(requestID);
+    if (record === undefined) return 'none';
+    return record.status === 'intent' ? 'unsettled' : record.status === 'revoked' ? 'revoked' : 'issued';
+  }
+
+  /**
+   * Revokes the certificate of a request of `enrolForService`, if it has one that is not revoked yet.
+   *
+   * @throws PkiError `enrolment_busy` while it is being signed, `store_unavailable`.
+   */
+  async withdrawService(
+    service: ServicePolicy,
+    requestID: string,
+    text: string,
+  ): Promise<'revoked' | 'none'> {
+    const record = await this.#options.ca.certificateOf(requestID);
+    if (record === undefined || record.status === 'revoked') return 'none';
+    if (record.status === 'intent') throw new PkiError('enrolment_busy', `${requestID} is being signed`);
+    const { issuer, serialNumber } = record;
+    const actor = service.requester;
+    await this.#options.ca.revoke({ issuer, serialNumber, reason: 'cessationOfOperation', actor, text });
+    return 'revoked';
+  }
+
+  /** Puts what a service did on record. Throws PkiError `store_unavailable`. */
+  async recordService(
+    service: ServicePolicy,
+    event: string,
+    text: string,
+    detail: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    const { store, clock } = this.#options;
+    await store.appendAudit({
+      at: clock.now(),
+      event,
+      actor: service.requester,
+      reference: '',
+      code: '',
+      text,
+      detail,
+    });
   }
 
   /** The challenge, or the transaction, was accepted before: the same request gets the same answer, another gets none. */
