@@ -378,6 +378,21 @@ const table = {
       'A variable such as {{UserPrincipalName}} has no value for the device, or its value does not fit its place.',
     mend: 'Give the device a user, or use a variable that every targeted device has.',
   },
+  pfx_lease_over: {
+    kind: 'refused',
+    http: 409,
+    text: 'the PKCS request is no longer in this connector’s hands',
+    cause:
+      'A PKCS connector brought a PFX too late: its lease is over, the device is gone, or another connector has the request.',
+    mend: 'Nothing: the connector revokes the certificate. If it happens often, find out why it is slow.',
+  },
+  pfx_unopened: {
+    kind: 'refused',
+    http: 403,
+    text: 'the PFX cannot be opened',
+    cause: 'An archived or delivered PFX is not encrypted to the keys that were shown, or was changed.',
+    mend: 'Compare the fingerprints of the certificates with those that it was encrypted to; both keys are needed.',
+  },
   subject_missing: {
     kind: 'refused',
     http: 403,
