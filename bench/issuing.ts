@@ -52,7 +52,7 @@ async function readyToIssue(configFile: string): Promise<Ready> {
   if (server === undefined || issuer === undefined) throw new Error('the configuration has no issuing CA');
   const authorities = await openAuthorities(server, openLog('error', 'bench'), systemClock);
   const run = randomBytes(4).toString('hex');
-  const keys = clientKeys(REQUESTS);
+  const keys = await clientKeys(REQUESTS);
   const requests = await Promise.all(
     Array.from({ length: REQUESTS }, (_, index) => {
       const key = keys[index % keys.length];

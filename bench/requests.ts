@@ -1,5 +1,6 @@
 /** Prebuilt PKCSReqs for a SCEP server: each is a whole request of its own, from a pool of client keys. */
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { generateKeyPair, randomBytes } from 'node:crypto';
+import { promisify } from 'node:util';
 import {
   buildCertificationRequest,
   buildSignedData,
@@ -20,7 +21,7 @@ export interface PreparedRequest {
 }
 
 /** More than the server keeps in mind: it cannot tell that they come again. */
-const KEYS_MAX = 96;
+const KEYS_MAX = 192;
 /** RSA-2048 keys of clients, made once. */
 const keys: PrivateKey[] = [];
 const DAY_MS = 86_400_000;
@@ -47,7 +48,7 @@ async function clientOf(key: PrivateKey): Promise<Client> {
 
 /** PKCSReqs around envelopes that are there already, of one client. */
 export async function signEnvelopes(envelopes: readonly Uint8Array[]): Promise<Uint8Array[]> {
-  const [own] = clientKeys(1);
+  const [own] = await clientKeys(1);
   if (own === undefined) throw new Error('there are no keys');
   const { key, signer } = await clientOf(own);
   const messages: Uint8Array[] = [];
@@ -67,10 +68,13 @@ export async function signEnvelopes(envelopes: readonly Uint8Array[]): Promise<U
   return messages;
 }
 
-/** So many client keys at most as a run needs. */
-export function clientKeys(count: number): readonly PrivateKey[] {
-  while (keys.length < Math.min(count, KEYS_MAX))
-    keys.push(privateKeyOf(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey));
+/** So many client keys as a run needs, up to a bound. */
+export async function clientKeys(count: number): Promise<readonly PrivateKey[]> {
+  const missing = Math.max(0, Math.min(count, KEYS_MAX) - keys.length);
+  const pairs = Array.from({ length: missing }, () =>
+    promisify(generateKeyPair)('rsa', { modulusLength: 2048 }),
+  );
+  for (const { privateKey } of await Promise.all(pairs)) keys.push(privateKeyOf(privateKey));
   return keys;
 }
 
@@ -104,7 +108,7 @@ export async function prepareRequests(
   challenges: string | readonly string[],
   certificationRequests = count,
 ): Promise<PreparedRequest[]> {
-  const clients = await Promise.all(clientKeys(count).map(clientOf));
+  const clients = await Promise.all((await clientKeys(count)).map(clientOf));
   const run = randomBytes(4).toString('hex');
   const csrs: Uint8Array[] = [];
   const prepared: PreparedRequest[] = [];
