@@ -29,6 +29,7 @@ import type { ChildTask, Spoils } from './store-contract-child.ts';
 import { heldContract } from './store-contract-held.ts';
 import { replacedContract } from './store-contract-replaced.ts';
 import { entriesOf, revocationContract } from './store-contract-revocation.ts';
+import { toldContract } from './store-contract-told.ts';
 import { upkeepContract } from './store-contract-upkeep.ts';
 import {
   auditOf,
@@ -509,6 +510,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     upkeepContract(name, it);
     heldContract(it);
     replacedContract(it);
+    toldContract(it);
     adminContract(it);
 
     describe('the lead', () => {

@@ -83,7 +83,7 @@ test('two endpoints have secrets of their own, of which one is being replaced', 
   }
 });
 
-test('a webhook is asked with its client certificate; what it does not take is withheld and revoked', async () => {
+test('a webhook is asked with its client certificate; what it does not take is withheld', async () => {
   const clientKey = ecKey();
   const passphrase = 'passphrase of the client';
   const certificate = await testCertificate({ subject: 'CN=leafgate', key: clientKey, kind: 'other' });
@@ -158,7 +158,12 @@ test('a webhook is asked with its client certificate; what it does not take is w
       code: 'notification_failed',
     });
     const [withheld] = await authorities.store.certificates({ limit: 1 });
-    assert.equal(withheld?.status, 'revoked');
+    // An answer that is none: it is told again, and revoked if nobody takes it within an hour.
+    assert.equal(withheld?.status, 'issued');
+    assert.equal(
+      (await authorities.store.notificationsDue({ at: new Date(Date.now() + 120_000), limit: 9 })).length,
+      1,
+    );
 
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));

@@ -354,43 +354,38 @@ describe('validators', () => {
 });
 
 describe('notifications', () => {
-  const withheld: readonly (readonly [name: string, verdict: Verdict])[] = [
-    ['refuses', { verdict: 'refuse', code: 'validator_refused', detail: 'code 17' }],
-    ['cannot be reached', { verdict: 'unreachable', detail: 'timed out' }],
-  ];
-  for (const [name, verdict] of withheld) {
-    test(`a certificate whose validator ${name} is withheld, revoked and on the next CRL`, async () => {
-      const authorities = await open();
-      const { scripted, ca } = authorities;
-      const before = await publishedCrl(ca);
-      scripted.success = verdict;
-      const outcome = await enrol(authorities, { challengePassword: 'x' });
-      assert.equal(outcome.outcome === 'unavailable' && outcome.code, 'notification_failed');
-      assert.ok(!('certificate' in outcome));
-      const [record] = await recordsIn(authorities);
-      assert.equal(record?.status, 'revoked');
-      assert.equal(record.revocationReason, 'cessationOfOperation');
-      const [refusal, revocation, issued] = await auditIn(authorities);
-      assert.deepEqual(
-        [refusal?.event, revocation?.event, issued?.event],
-        ['enrolment.unavailable', 'certificate.revoked', 'certificate.issued'],
-      );
-      assert.equal(refusal?.detail.detail, `scripted: ${verdict.verdict === 'accept' ? '' : verdict.detail}`);
-      const crl = await publishedCrl(ca);
-      assert.ok(crl.crlNumber > before.crlNumber);
-      assert.deepEqual(
-        parseCrl(crl.crl).revoked.map(({ serialNumber }) => serialNumber),
-        [record.serialNumber],
-      );
-      // The same request does not get it later either.
-      scripted.success = { verdict: 'accept', names: 'vouched' };
-      await assertRefused(
-        authorities,
-        await enrol(authorities, { challengePassword: 'x' }),
-        'certificate_revoked',
-      );
-    });
-  }
+  test('a certificate whose validator refuses is withheld, revoked and on the next CRL', async () => {
+    const authorities = await open();
+    const verdict = { verdict: 'refuse', code: 'validator_refused', detail: 'code 17' } as const;
+    const { scripted, ca } = authorities;
+    const before = await publishedCrl(ca);
+    scripted.success = verdict;
+    const outcome = await enrol(authorities, { challengePassword: 'x' });
+    assert.equal(outcome.outcome === 'unavailable' && outcome.code, 'notification_failed');
+    assert.ok(!('certificate' in outcome));
+    const [record] = await recordsIn(authorities);
+    assert.equal(record?.status, 'revoked');
+    assert.equal(record.revocationReason, 'cessationOfOperation');
+    const [refusal, revocation, issued] = await auditIn(authorities);
+    assert.deepEqual(
+      [refusal?.event, revocation?.event, issued?.event],
+      ['enrolment.unavailable', 'certificate.revoked', 'certificate.issued'],
+    );
+    assert.equal(refusal?.detail.detail, `scripted: ${verdict.detail}`);
+    const crl = await publishedCrl(ca);
+    assert.ok(crl.crlNumber > before.crlNumber);
+    assert.deepEqual(
+      parseCrl(crl.crl).revoked.map(({ serialNumber }) => serialNumber),
+      [record.serialNumber],
+    );
+    // The same request does not get it later either.
+    scripted.success = { verdict: 'accept', names: 'vouched' };
+    await assertRefused(
+      authorities,
+      await enrol(authorities, { challengePassword: 'x' }),
+      'certificate_revoked',
+    );
+  });
 
   test('a success is told once, before the certificate is given out', async () => {
     const authorities = await open();

@@ -27,13 +27,19 @@ import type {
   EnrolmentRecord,
   HeldRecord,
   HeldRequest,
+  PendingNotification,
   RaStore,
 } from '../store/index.ts';
 import { type Clock, type Log, newReference } from '../telemetry.ts';
 import { type Approvable, type Decision, decide } from './decide.ts';
 import type { EnrolmentPolicy } from './policy.ts';
 import { isOwnAndGood, judgeRenewal, namesakes, type Renewal, templateFor, verdictOf } from './renewal.ts';
-import { openSealedRequest, sealRequest } from './sealed-request.ts';
+import {
+  openSealedNotification,
+  openSealedRequest,
+  sealNotification,
+  sealRequest,
+} from './sealed-request.ts';
 import type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 
 /** What became of a request. */
@@ -143,6 +149,18 @@ export interface RefusalContext {
 const CRL_BYTES_MAX = 1024 * 1024;
 /** Replaced certificates that are revoked in one round of housekeeping. */
 const REPLACED_AT_ONCE_MAX = 100;
+/** Notifications that are told again in one round. */
+const NOTIFICATIONS_AT_ONCE_MAX = 50;
+/** How many of them are under way at a time: a service that hangs costs a round its patience once, not fifty times. */
+const NOTIFICATIONS_SIDE_BY_SIDE = 10;
+/** Whoever enrols tells the validators at once; a minute later he has, or has not. Then every so often until it is given up. */
+const NOTIFICATION_PAUSE_MS = 60 * 1000;
+/**
+ * A certificate that the validators do not hear of is revoked. A challenge of Intune's lives an hour: a device that comes
+ * later brings another one. A device is told nothing new in the last minutes, in which another server may be revoking.
+ */
+const NOTIFY_WITHIN_MS = 60 * 60 * 1000;
+const NOTIFY_DEVICE_WITHIN_MS = 55 * 60 * 1000;
 /** HRESULT NTE_FAIL: what AD CS reports when the CA could not sign. */
 const NTE_FAIL = 0x80090020;
 /** HRESULT CERTSRV_E_TEMPLATE_DENIED: what AD CS reports when its policy says no. */
@@ -290,6 +308,125 @@ export class RegistrationAuthority {
     return due.length;
   }
 
+  /**
+   * Tells validators of certificates that wait for it, since they did not answer or the server stopped, and says how many
+   * still wait of those that it looked at. What a validator refuses, or does not take within an hour of its request, is
+   * revoked: nobody has it. Each step is on record before the next, so that a crash repeats one and loses none.
+   *
+   * @throws PkiError `store_unavailable`; the rest is done the next time.
+   */
+  async tellPending(): Promise<number> {
+    const { store, clock } = this.#options;
+    const due = await store.notificationsDue({ at: clock.now(), limit: NOTIFICATIONS_AT_ONCE_MAX });
+    let waiting = 0;
+    const next = async (): Promise<void> => {
+      for (let one = due.shift(); one !== undefined; one = due.shift())
+        if ((await this.#tellAgain(one)) === 'waits') waiting += 1;
+    };
+    await Promise.all(Array.from({ length: NOTIFICATIONS_SIDE_BY_SIDE }, next));
+    return waiting;
+  }
+
+  async #tellAgain(pending: PendingNotification): Promise<'settled' | 'waits'> {
+    const { ca, store, clock, holding, log } = this.#options;
+    const { requestID, endpoint, replayKey } = pending;
+    const enrolment = await store.enrolment(endpoint, replayKey);
+    const record = await ca.certificateOf(requestID);
+    const nowMs = clock.now().getTime();
+    const postpone = (pauseMs: number) =>
+      store.postponeNotification(requestID, new Date(nowMs + Math.max(NOTIFICATION_PAUSE_MS, pauseMs)));
+    if (record?.status === 'issued' && enrolment?.requestID === requestID) {
+      const certificate = certificateIn(record);
+      if (nowMs - record.reservedAt.getTime() >= NOTIFY_WITHIN_MS) {
+        await this.#withhold(record.issuer, certificate, 'nobody took successNotification in time');
+        log.error({ requestID, endpoint }, 'a certificate that no validator was told of is revoked');
+      } else {
+        const told = await this.#tellThis(pending, enrolment, certificate, record.issuer, holding.sealKey);
+        if (told === 'told') {
+          await store.recordNotified(enrolment, clock.now());
+          log.info({ requestID, endpoint }, 'the validators know now; the device gets it when it asks again');
+          return 'settled';
+        }
+        if (told === 'waits') {
+          await postpone(0);
+          return 'waits';
+        }
+      }
+    } else if (enrolment !== undefined && (record === undefined || record.status === 'intent')) {
+      // Accepted, but not signed yet: it may wait for a person, or come again. Looked at the less the longer it is so.
+      await postpone((nowMs - enrolment.acceptedAt.getTime()) / 10);
+      return 'settled';
+    }
+    await store.forgetNotification(requestID);
+    return 'settled';
+  }
+
+  async #tellThis(
+    pending: PendingNotification,
+    enrolment: EnrolmentRecord,
+    certificate: Certificate,
+    issuer: string,
+    sealKey: Uint8Array,
+  ): Promise<'told' | 'withheld' | 'waits'> {
+    // An endpoint that is configured no more may be again: until then nobody can be told.
+    const listeners = this.#policies.get(enrolment.endpoint)?.validators.filter(listensForSuccess) ?? [];
+    if (listeners.length === 0) return 'waits';
+    try {
+      const request: EnrolmentRequest = {
+        endpoint: enrolment.endpoint,
+        transactionID: enrolment.transactionID,
+        ...openSealedNotification(sealKey, pending),
+      };
+      const refusal = await this.#tellAll(listeners, request, certificate, issuer);
+      return refusal === undefined ? 'told' : refusal.verdict === 'refuse' ? 'withheld' : 'waits';
+    } catch (cause) {
+      this.#options.log.error({ err: cause, requestID: enrolment.requestID }, 'a notification failed');
+      return 'waits';
+    }
+  }
+
+  /** Tells all; the first that does not take it ends it, and its no, which is definite, revokes. */
+  async #tellAll(
+    listeners: readonly Validator[],
+    request: EnrolmentRequest,
+    certificate: Certificate,
+    issuer: string,
+  ): Promise<(Exclude<Verdict, { verdict: 'accept' }> & { readonly validator: string }) | undefined> {
+    for (const validator of listeners) {
+      const verdict = await validator.notifySuccess?.(request, certificate);
+      if (verdict === undefined || verdict.verdict === 'accept') continue;
+      if (verdict.verdict === 'refuse')
+        await this.#withhold(issuer, certificate, `${validator.name} did not take successNotification`);
+      return { ...verdict, validator: validator.name };
+    }
+    return undefined;
+  }
+
+  async #withhold(issuer: string, { serialNumber }: Certificate, why: string): Promise<void> {
+    await this.#options.ca.revoke({
+      issuer,
+      serialNumber,
+      reason: 'cessationOfOperation',
+      actor: this.#options.serviceIdentity,
+      text: `withheld: ${why}`,
+    });
+  }
+
+  /** What has to be told although this process may end before it has: in the same write as the claim. */
+  #notificationOf(
+    { validators }: EnrolmentPolicy,
+    { requestID, endpoint, acceptedAt }: AcceptedEnrolment,
+    request: EnrolmentRequest,
+  ): Pick<AcceptedEnrolment, 'notification'> {
+    if (!validators.some(listensForSuccess)) return {};
+    return {
+      notification: {
+        sealed: sealNotification(this.#options.holding.sealKey, { requestID, endpoint }, request),
+        dueAt: new Date(acceptedAt.getTime() + NOTIFICATION_PAUSE_MS),
+      },
+    };
+  }
+
   /** The record that an inquiry is about, if the asker may know. */
   async #recordFor({ endpoint, signer, about }: Inquiry): Promise<CertificateRecord | undefined> {
     const { ca, clock } = this.#options;
@@ -365,9 +502,10 @@ export class RegistrationAuthority {
       acceptedAt: this.#options.clock.now(),
       ...replacedBy(policy),
     };
+    const claimed = { ...claim, ...this.#notificationOf(policy, claim, request) };
     if (decision.decision === 'hold')
-      return await this.#hold(policy, { ...decision, device }, request, claim);
-    const certificate = await this.#issue(policy, { ...decision, device }, request, { claim });
+      return await this.#hold(policy, { ...decision, device }, request, claimed);
+    const certificate = await this.#issue(policy, { ...decision, device }, request, { claim: claimed });
     if (certificate !== undefined) {
       const issuedMs = performance.now();
       const outcome = await this.#deliver(policy, claim, request, certificate);
@@ -535,7 +673,7 @@ export class RegistrationAuthority {
     const record = await this.#settled(seen.requestID);
     switch (record?.status) {
       case 'issued':
-        return await this.#deliver(policy, seen, request, certificateIn(record));
+        return await this.#deliver(policy, seen, request, certificateIn(record), record.reservedAt);
       case 'revoked':
         return await this.refuse('certificate_revoked', `request ${seen.requestID}`, request);
       case 'intent':
@@ -693,8 +831,11 @@ export class RegistrationAuthority {
       | { readonly claim: AcceptedEnrolment }
       | { readonly requestID: string; readonly approvedBy?: string },
   ): Promise<Certificate | undefined> {
-    const { ca, log, serviceIdentity } = this.#options;
+    const { ca, store, clock, log, serviceIdentity } = this.#options;
     const requestID = 'claim' in under ? under.claim.requestID : under.requestID;
+    // A claim that is on record may have been postponed far: from now on there is something to tell.
+    if (!('claim' in under) && policy.validators.some(listensForSuccess))
+      await store.postponeNotification(requestID, new Date(clock.now().getTime() + NOTIFICATION_PAUSE_MS));
     if (approved.ignored.length > 0)
       log.info({ requestID, dropped: approved.ignored }, 'dropped what the template does not give');
     try {
@@ -736,31 +877,30 @@ export class RegistrationAuthority {
   }
 
   /**
-   * Step 6: tell the validators before the device gets anything; what they do not take is withheld and revoked.
+   * Step 6: tell the validators before the device gets anything. What they refuse is revoked; while they do not answer, it
+   * is withheld, and the device may ask again: `tellPending` goes on telling meanwhile.
    */
   async #deliver(
     policy: EnrolmentPolicy,
     enrolment: EnrolmentRecord,
     request: EnrolmentRequest,
     certificate: Certificate,
+    madeAt = this.#options.clock.now(),
   ): Promise<Outcome> {
-    const { ca, store, clock } = this.#options;
-    const listeners = policy.validators.filter((validator) => validator.notifySuccess !== undefined);
+    const { store, clock } = this.#options;
+    const listeners = policy.validators.filter(listensForSuccess);
     if (listeners.length === 0 || enrolment.notifiedAt !== undefined) {
       return { outcome: 'issued', certificate: certificate.raw };
     }
-    for (const validator of listeners) {
-      const verdict = await validator.notifySuccess?.(request, certificate);
-      if (verdict === undefined || verdict.verdict === 'accept') continue;
-      await ca.revoke({
-        issuer: policy.issuer,
-        serialNumber: certificate.serialNumber,
-        reason: 'cessationOfOperation',
-        actor: this.#options.serviceIdentity,
-        text: `withheld: ${validator.name} did not take successNotification`,
-      });
-      return await this.refuse('notification_failed', `${validator.name}: ${verdict.detail}`, request);
+    if (clock.now().getTime() - madeAt.getTime() >= NOTIFY_DEVICE_WITHIN_MS) {
+      await this.#withhold(policy.issuer, certificate, 'nobody took successNotification in time');
+      return await this.refuse('notification_failed', 'too late to tell the validators', request);
     }
+    // The transaction that they have validated, whatever the device calls it when it asks again.
+    const told = { ...request, transactionID: enrolment.transactionID };
+    const refusal = await this.#tellAll(listeners, told, certificate, policy.issuer);
+    if (refusal !== undefined)
+      return await this.refuse('notification_failed', `${refusal.validator}: ${refusal.detail}`, request);
     await store.recordNotified(enrolment, clock.now());
     return { outcome: 'issued', certificate: certificate.raw };
   }
@@ -853,6 +993,10 @@ function replacedBy({ renews }: Course): Pick<AcceptedEnrolment, 'replaces'> {
 
 function wantsChallenge({ challengeUse }: Validator): boolean {
   return challengeUse !== 'none';
+}
+
+function listensForSuccess({ notifySuccess }: Validator): boolean {
+  return notifySuccess !== undefined;
 }
 
 function asksAnew(validator: Validator): boolean {

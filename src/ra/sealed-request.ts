@@ -13,8 +13,9 @@ import {
   parseName,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { HeldRequest } from '../store/index.ts';
+import type { HeldRequest, PendingNotification } from '../store/index.ts';
 import type { Approvable } from './decide.ts';
+import type { EnrolmentRequest } from './validator.ts';
 
 /** What is needed to issue later as if the request had just come. */
 export interface SealedContent {
@@ -43,11 +44,74 @@ export function sealKeyOf(secret: Uint8Array): Uint8Array {
 
 /** Seals a request: nonce, ciphertext, tag. Whoever reads the database learns nothing from it and can change nothing in it. */
 export function sealRequest(key: Uint8Array, label: Label, content: SealedContent): Uint8Array {
+  return seal(key, textOf(label), JSON.stringify(written(content)));
+}
+
+/** Which request a sealed notification is of. */
+type NotificationLabel = Pick<PendingNotification, 'requestID' | 'endpoint'>;
+
+/** Seals what validators are told of, so that they can be told later by another process. */
+export function sealNotification(
+  key: Uint8Array,
+  label: NotificationLabel,
+  { csr, challengePassword, source, receivedAt }: EnrolmentRequest,
+): Uint8Array {
+  const clear = { csr: base64(csr.raw), challengePassword, source, receivedAt: receivedAt.getTime() };
+  return seal(key, notificationTextOf(label), JSON.stringify(clear));
+}
+
+/**
+ * Opens what `sealNotification` has sealed.
+ *
+ * @throws PkiError `key_unavailable` as `openSealedRequest`.
+ */
+export function openSealedNotification(
+  key: Uint8Array,
+  label: NotificationLabel & Pick<PendingNotification, 'sealed'>,
+): Pick<EnrolmentRequest, 'csr' | 'challengePassword' | 'source' | 'receivedAt'> {
+  const clear = JSON.parse(unseal(key, notificationTextOf(label), label)) as {
+    readonly csr: string;
+    readonly challengePassword: string;
+    readonly source: string;
+    readonly receivedAt: number;
+  };
+  return {
+    ...clear,
+    csr: parseCertificationRequest(octets(clear.csr)),
+    receivedAt: new Date(clear.receivedAt),
+  };
+}
+
+/** A word before the rest: neither kind of seal opens as the other. */
+function notificationTextOf({ requestID, endpoint }: NotificationLabel): string {
+  return JSON.stringify(['notification', requestID, endpoint]);
+}
+
+function seal(key: Uint8Array, label: string, clear: string): Uint8Array {
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv(CIPHER, key, nonce);
-  cipher.setAAD(Buffer.from(textOf(label)));
-  const clear = JSON.stringify(written(content));
+  cipher.setAAD(Buffer.from(label));
   return Buffer.concat([nonce, cipher.update(clear, 'utf8'), cipher.final(), cipher.getAuthTag()]);
+}
+
+function unseal(
+  key: Uint8Array,
+  label: string,
+  { sealed, requestID }: { readonly sealed: Uint8Array; readonly requestID: string },
+): string {
+  try {
+    const tagAt = sealed.length - TAG_BYTES;
+    const decipher = createDecipheriv(CIPHER, key, sealed.subarray(0, NONCE_BYTES));
+    decipher.setAAD(Buffer.from(label));
+    decipher.setAuthTag(sealed.subarray(tagAt));
+    return decipher.update(sealed.subarray(NONCE_BYTES, tagAt), undefined, 'utf8') + decipher.final('utf8');
+  } catch (cause) {
+    throw new PkiError(
+      'key_unavailable',
+      `request ${requestID} cannot be opened: the challengeHashKey is another than when it came, or the database was changed`,
+      { cause },
+    );
+  }
 }
 
 /**
@@ -59,22 +123,7 @@ export function openSealedRequest(
   key: Uint8Array,
   label: Label & { readonly sealed: Uint8Array },
 ): SealedContent {
-  const { sealed } = label;
-  let clear: string;
-  try {
-    const tagAt = sealed.length - TAG_BYTES;
-    const decipher = createDecipheriv(CIPHER, key, sealed.subarray(0, NONCE_BYTES));
-    decipher.setAAD(Buffer.from(textOf(label)));
-    decipher.setAuthTag(sealed.subarray(tagAt));
-    clear = decipher.update(sealed.subarray(NONCE_BYTES, tagAt), undefined, 'utf8') + decipher.final('utf8');
-  } catch (cause) {
-    throw new PkiError(
-      'key_unavailable',
-      `request ${label.requestID} cannot be opened: the challengeHashKey is another than when it came, or the database was changed`,
-      { cause },
-    );
-  }
-  return read(JSON.parse(clear) as Written);
+  return read(JSON.parse(unseal(key, textOf(label), label)) as Written);
 }
 
 function textOf({ requestID, endpoint, issuer, template, subject, subjectAltName }: Label): string {

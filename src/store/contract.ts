@@ -360,6 +360,13 @@ export interface AcceptedEnrolment {
   readonly acceptedAt: Date;
   /** The certificate that is to be revoked so long after the new one was reserved; see `replacementsDue`. */
   readonly replaces?: Replaced & { readonly revokeAfterMs: number };
+  /** What the validators are to be told of the certificate before anybody gets it; see `notificationsDue`. */
+  readonly notification?: {
+    /** The request, sealed by the RA: it holds a challenge. */
+    readonly sealed: Uint8Array;
+    /** From then on it is told, or told again, if nobody has done so. */
+    readonly dueAt: Date;
+  };
 }
 
 /** A certificate that another one has taken the place of. */
@@ -369,7 +376,7 @@ export interface Replaced {
 }
 
 /** A stored enrolment. */
-export interface EnrolmentRecord extends Omit<AcceptedEnrolment, 'replaces'> {
+export interface EnrolmentRecord extends Omit<AcceptedEnrolment, 'replaces' | 'notification'> {
   /**
    * When every validator that wants it had taken successNotification, or had been told that the request was denied; absent
    * until then.
@@ -449,6 +456,37 @@ export interface HeldRequestStore extends AuditStore {
   }): Promise<'decided' | 'already' | 'expired' | 'unknown'>;
 }
 
+/** A successNotification that is still to be taken. */
+export interface PendingNotification extends Pick<AcceptedEnrolment, 'requestID' | 'endpoint' | 'replayKey'> {
+  readonly sealed: Uint8Array;
+}
+
+/** What an MDM wants revoked, as it came; the words are the MDM's. */
+export interface RevocationRequest {
+  /** Which connection it came by; the connector's own word. */
+  readonly source: string;
+  /** The MDM's mark of the request, given back with the result. Unique for a source. */
+  readonly requestContext: string;
+  readonly serialNumber: string;
+  readonly issuerName: string;
+  readonly receivedAt: Date;
+}
+
+/** Revocation requests that an MDM has handed over and has no result of yet. */
+export interface RevocationRequestStore {
+  /** Records what is not on record yet. */
+  keepRevocationRequests(requests: readonly RevocationRequest[]): Promise<void>;
+  /** The oldest of a source. Waits until what it answers is on disk. */
+  revocationRequests(filter: {
+    readonly source: string;
+    readonly limit: number;
+  }): Promise<RevocationRequest[]>;
+  /** Forgets those whose result the MDM has taken. */
+  forgetRevocationRequests(source: string, requestContexts: readonly string[]): Promise<void>;
+  /** How many there are of a source, and since when; no `oldest` if there is none. */
+  revocationBacklog(source: string): Promise<{ readonly count: number; readonly oldest?: Date }>;
+}
+
 /** A one-time challenge; only its keyed hash is stored. */
 export interface ChallengeRecord {
   /** HMAC-SHA-256 of the challenge, lower-case hexadecimal. */
@@ -471,11 +509,12 @@ export interface ChallengeRecord {
 }
 
 /** What the RA remembers. */
-export interface RaStore extends HeldRequestStore {
+export interface RaStore extends HeldRequestStore, RevocationRequestStore {
   /** The enrolment that holds `replayKey` on `endpoint`. */
   enrolment(endpoint: string, replayKey: string): Promise<EnrolmentRecord | undefined>;
   /**
-   * Records that every validator was told what became of the enrolment; the first time stays.
+   * Records that every validator was told what became of the enrolment; the first time stays. Its notification is due no
+   * more.
    *
    * @throws PkiError `internal` if there is no such enrolment.
    */
@@ -490,6 +529,12 @@ export interface RaStore extends HeldRequestStore {
   }): Promise<(Replaced & { readonly requestID: string })[]>;
   /** Forgets what the enrolment replaces: it is revoked. */
   forgetReplaced(requestID: string): Promise<void>;
+  /** Notifications that are due, the longest due first, whatever became of their requests. */
+  notificationsDue(moment: { readonly at: Date; readonly limit: number }): Promise<PendingNotification[]>;
+  /** It is due at another time; does nothing if there is no such notification. */
+  postponeNotification(requestID: string, dueAt: Date): Promise<void>;
+  /** Forgets it: nobody will be told. */
+  forgetNotification(requestID: string): Promise<void>;
   /**
    * Records a one-time challenge.
    *

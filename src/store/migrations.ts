@@ -158,6 +158,28 @@ export const pkiMigrations: readonly Migration[] = [
         serialNumber  TEXT NOT NULL,
         revokeAfterMs INTEGER NOT NULL
       ) STRICT, WITHOUT ROWID;
+
+      -- What validators are still to be told; gone when they were. Nearly empty.
+      CREATE TABLE notification (
+        requestID TEXT PRIMARY KEY,
+        endpoint  TEXT NOT NULL,
+        replayKey TEXT NOT NULL,
+        sealed    BLOB NOT NULL,
+        dueAt     INTEGER NOT NULL
+      ) STRICT;
+      CREATE INDEX notification_dueAt ON notification (dueAt);
+
+      -- What an MDM wants revoked; gone when it has the result. Its mark can be long: it is found by a hash.
+      CREATE TABLE revocation_request (
+        id             INTEGER PRIMARY KEY,
+        source         TEXT NOT NULL,
+        contextHash    TEXT NOT NULL,
+        requestContext TEXT NOT NULL,
+        serialNumber   TEXT NOT NULL,
+        issuerName     TEXT NOT NULL,
+        receivedAt     INTEGER NOT NULL
+      ) STRICT;
+      CREATE UNIQUE INDEX revocation_request_context ON revocation_request (source, contextHash);
     `,
   },
   {

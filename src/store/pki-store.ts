@@ -22,11 +22,13 @@ import type {
   EnrolmentRecord,
   HeldRecord,
   IssuanceLimit,
+  PendingNotification,
   PkiStore,
   PruneCounts,
   Replaced,
   RetentionRule,
   RevocationReason,
+  RevocationRequest,
   SerialNumber,
   StoredAuditEntry,
   StoreLead,
@@ -49,10 +51,14 @@ import {
   chainedEntry,
   challengeRecord,
   checkpointOf,
+  contextHashOf,
   crlEntry,
   crlState,
   type EnrolmentRow,
   enrolmentRecord,
+  type RevocationRequestRow,
+  revocationBacklog,
+  revocationRequest,
   serialNumberForm,
 } from './rows.ts';
 import { SqliteFile } from './sqlite.ts';
@@ -318,6 +324,7 @@ class SqlitePkiStore implements PkiStore {
         claim.replayKey,
       );
       if (claim.replaces !== undefined) this.#deleteReplacement(claim.requestID);
+      if (claim.notification !== undefined) this.#deleteNotification(claim.requestID);
     }
     return outcome;
   }
@@ -703,7 +710,43 @@ class SqlitePkiStore implements PkiStore {
         revokeAfterMs,
       );
     }
+    if (inserted > 0 && enrolment.notification !== undefined) {
+      const { sealed, dueAt } = enrolment.notification;
+      this.#file.run(
+        'INSERT INTO notification (requestID, endpoint, replayKey, sealed, dueAt) VALUES (?, ?, ?, ?, ?)',
+        enrolment.requestID,
+        enrolment.endpoint,
+        enrolment.replayKey,
+        sealed,
+        dueAt.getTime(),
+      );
+    }
     return inserted > 0;
+  }
+
+  async notificationsDue({
+    at,
+    limit,
+  }: Parameters<PkiStore['notificationsDue']>[0]): Promise<PendingNotification[]> {
+    return this.#file.all<PendingNotification>(
+      'SELECT requestID, endpoint, replayKey, sealed FROM notification WHERE dueAt <= ? ORDER BY dueAt LIMIT ?',
+      at.getTime(),
+      limit,
+    );
+  }
+
+  async postponeNotification(requestID: string, dueAt: Date): Promise<void> {
+    await this.#file.commit(() =>
+      this.#file.run('UPDATE notification SET dueAt = ? WHERE requestID = ?', dueAt.getTime(), requestID),
+    );
+  }
+
+  async forgetNotification(requestID: string): Promise<void> {
+    await this.#file.commit(() => this.#deleteNotification(requestID));
+  }
+
+  #deleteNotification(requestID: string): void {
+    this.#file.run('DELETE FROM notification WHERE requestID = ?', requestID);
   }
 
   async replacementsDue({
@@ -732,15 +775,73 @@ class SqlitePkiStore implements PkiStore {
     enrolment: Pick<AcceptedEnrolment, 'endpoint' | 'replayKey'>,
     at: Date,
   ): Promise<void> {
-    const changed = await this.#file.commit(() =>
+    const { endpoint, replayKey } = enrolment;
+    const changed = await this.#file.commit(() => {
       this.#file.run(
+        `DELETE FROM notification WHERE requestID =
+           (SELECT requestID FROM enrolment WHERE endpoint = ? AND replayKey = ?)`,
+        endpoint,
+        replayKey,
+      );
+      return this.#file.run(
         'UPDATE enrolment SET notifiedAt = coalesce(notifiedAt, ?) WHERE endpoint = ? AND replayKey = ?',
         at.getTime(),
-        enrolment.endpoint,
-        enrolment.replayKey,
-      ),
-    );
+        endpoint,
+        replayKey,
+      );
+    });
     if (changed === 0) throw new PkiError('internal', 'there is no such enrolment');
+  }
+
+  // --- what an MDM wants revoked ----------------------------------------------------------------------------------
+
+  async keepRevocationRequests(requests: readonly RevocationRequest[]): Promise<void> {
+    await this.#file.commit(() => {
+      for (const request of requests)
+        this.#file.run(
+          `INSERT INTO revocation_request (source, contextHash, requestContext, serialNumber, issuerName, receivedAt)
+           VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+          request.source,
+          contextHashOf(request.requestContext),
+          request.requestContext,
+          request.serialNumber,
+          request.issuerName,
+          request.receivedAt.getTime(),
+        );
+    });
+  }
+
+  async revocationRequests({
+    source,
+    limit,
+  }: Parameters<PkiStore['revocationRequests']>[0]): Promise<RevocationRequest[]> {
+    const rows = this.#file.all<RevocationRequestRow>(
+      `SELECT source, requestContext, serialNumber, issuerName, receivedAt FROM revocation_request
+       WHERE source = ? ORDER BY id LIMIT ?`,
+      source,
+      limit,
+    );
+    if (rows.length > 0) await this.#file.durable();
+    return rows.map(revocationRequest);
+  }
+
+  async forgetRevocationRequests(source: string, requestContexts: readonly string[]): Promise<void> {
+    await this.#file.commit(() => {
+      for (const requestContext of requestContexts)
+        this.#file.run(
+          'DELETE FROM revocation_request WHERE source = ? AND contextHash = ?',
+          source,
+          contextHashOf(requestContext),
+        );
+    });
+  }
+
+  async revocationBacklog(source: string): Promise<{ readonly count: number; readonly oldest?: Date }> {
+    const row = this.#file.first<{ readonly count: number; readonly oldest: number | null }>(
+      'SELECT count(*) AS count, min(receivedAt) AS oldest FROM revocation_request WHERE source = ?',
+      source,
+    );
+    return revocationBacklog(row);
   }
 
   holdRequest(hold: Parameters<PkiStore['holdRequest']>[0]): Promise<'held' | 'claimed' | 'full'> {
@@ -862,12 +963,17 @@ class SqlitePkiStore implements PkiStore {
         expiredBefore,
       ),
     );
-    const enrolments = await this.#inBatches(() =>
+    const enrolments = await this.#inBatches(() => {
       this.#file.run(
+        `DELETE FROM notification WHERE requestID IN
+           (SELECT requestID FROM enrolment ${PRUNABLE_ENROLMENT} LIMIT ${PRUNE_ROWS})`,
+        expiredBefore,
+      );
+      return this.#file.run(
         `DELETE FROM enrolment WHERE id IN (SELECT id FROM enrolment ${PRUNABLE_ENROLMENT} LIMIT ${PRUNE_ROWS})`,
         expiredBefore,
-      ),
-    );
+      );
+    });
     const challenges = await this.#inBatches(() =>
       this.#file.run(
         `DELETE FROM challenge WHERE challengeHash IN

@@ -158,6 +158,27 @@ export const postgresMigrations: readonly Migration[] = [
         "serialNumber"  TEXT NOT NULL,
         "revokeAfterMs" BIGINT NOT NULL
       )
+
+      CREATE TABLE notification (
+        "requestID" TEXT COLLATE "C" PRIMARY KEY,
+        endpoint    TEXT NOT NULL,
+        "replayKey" TEXT NOT NULL,
+        sealed      BYTEA NOT NULL,
+        "dueAt"     BIGINT NOT NULL
+      )
+
+      CREATE INDEX "notification_dueAt" ON notification ("dueAt")
+
+      CREATE TABLE revocation_request (
+        id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        source           TEXT NOT NULL,
+        "contextHash"    TEXT COLLATE "C" NOT NULL,
+        "requestContext" TEXT NOT NULL,
+        "serialNumber"   TEXT NOT NULL,
+        "issuerName"     TEXT NOT NULL,
+        "receivedAt"     BIGINT NOT NULL,
+        UNIQUE (source, "contextHash")
+      )
     `,
   },
   {

@@ -19,11 +19,13 @@ import type {
   EnrolmentRecord,
   HeldRecord,
   IssuanceLimit,
+  PendingNotification,
   PkiStore,
   PruneCounts,
   Replaced,
   RetentionRule,
   RevocationReason,
+  RevocationRequest,
   SerialNumber,
   StoredAuditEntry,
   StoreLead,
@@ -51,10 +53,14 @@ import {
   chainedEntry,
   challengeRecord,
   checkpointOf,
+  contextHashOf,
   crlEntry,
   crlState,
   type EnrolmentRow,
   enrolmentRecord,
+  type RevocationRequestRow,
+  revocationBacklog,
+  revocationRequest,
   serialNumberForm,
 } from './rows.ts';
 
@@ -498,7 +504,11 @@ class PostgresPkiStore implements PkiStore {
     at: Date,
   ): Promise<void> {
     const changed = await this.#pool.run(
-      `UPDATE enrolment SET "notifiedAt" = coalesce("notifiedAt", $1) WHERE endpoint = $2 AND "replayKey" = $3`,
+      `WITH told AS (
+         UPDATE enrolment SET "notifiedAt" = coalesce("notifiedAt", $1) WHERE endpoint = $2 AND "replayKey" = $3
+         RETURNING "requestID"
+       ), forgotten AS (DELETE FROM notification USING told WHERE notification."requestID" = told."requestID")
+       SELECT 1 FROM told`,
       at.getTime(),
       enrolment.endpoint,
       enrolment.replayKey,
@@ -522,6 +532,82 @@ class PostgresPkiStore implements PkiStore {
 
   async forgetReplaced(requestID: string): Promise<void> {
     await this.#pool.run('DELETE FROM replacement WHERE "requestID" = $1', requestID);
+  }
+
+  async notificationsDue({
+    at,
+    limit,
+  }: Parameters<PkiStore['notificationsDue']>[0]): Promise<PendingNotification[]> {
+    return await this.#pool.all<PendingNotification>(
+      `SELECT "requestID", endpoint, "replayKey", sealed FROM notification
+       WHERE "dueAt" <= $1 ORDER BY "dueAt" LIMIT $2`,
+      at.getTime(),
+      limit,
+    );
+  }
+
+  async postponeNotification(requestID: string, dueAt: Date): Promise<void> {
+    await this.#pool.run(
+      'UPDATE notification SET "dueAt" = $1 WHERE "requestID" = $2',
+      dueAt.getTime(),
+      requestID,
+    );
+  }
+
+  async forgetNotification(requestID: string): Promise<void> {
+    await this.#pool.run('DELETE FROM notification WHERE "requestID" = $1', requestID);
+  }
+
+  // --- what an MDM wants revoked ----------------------------------------------------------------------------------
+
+  async keepRevocationRequests(requests: readonly RevocationRequest[]): Promise<void> {
+    await this.#pool.transact(async (session) => {
+      for (const request of requests)
+        await session.run(
+          `INSERT INTO revocation_request (source, "contextHash", "requestContext", "serialNumber", "issuerName",
+             "receivedAt")
+           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+          request.source,
+          contextHashOf(request.requestContext),
+          request.requestContext,
+          request.serialNumber,
+          request.issuerName,
+          request.receivedAt.getTime(),
+        );
+    });
+  }
+
+  async revocationRequests({
+    source,
+    limit,
+  }: Parameters<PkiStore['revocationRequests']>[0]): Promise<RevocationRequest[]> {
+    const rows = await this.#pool.all<RevocationRequestRow>(
+      `SELECT source, "requestContext", "serialNumber", "issuerName", "receivedAt" FROM revocation_request
+       WHERE source = $1 ORDER BY id LIMIT $2`,
+      source,
+      limit,
+    );
+    return rows.map(revocationRequest);
+  }
+
+  async forgetRevocationRequests(source: string, requestContexts: readonly string[]): Promise<void> {
+    await this.#pool.transact(async (session) => {
+      for (const requestContext of requestContexts)
+        await session.run(
+          'DELETE FROM revocation_request WHERE source = $1 AND "contextHash" = $2',
+          source,
+          contextHashOf(requestContext),
+        );
+    });
+  }
+
+  async revocationBacklog(source: string): Promise<{ readonly count: number; readonly oldest?: Date }> {
+    return revocationBacklog(
+      await this.#pool.first<{ readonly count: number; readonly oldest: number | null }>(
+        'SELECT count(*) AS count, min("receivedAt") AS oldest FROM revocation_request WHERE source = $1',
+        source,
+      ),
+    );
   }
 
   holdRequest(hold: Parameters<PkiStore['holdRequest']>[0]): Promise<'held' | 'claimed' | 'full'> {
@@ -641,8 +727,12 @@ class PostgresPkiStore implements PkiStore {
       expiredBefore,
     );
     const enrolments = await this.#inBatches(
-      `DELETE FROM enrolment WHERE (endpoint, "replayKey") IN
-         (SELECT endpoint, "replayKey" FROM enrolment ${PRUNABLE_ENROLMENT} LIMIT ${PRUNE_ROWS})`,
+      `WITH pruned AS (
+         SELECT endpoint, "replayKey", "requestID" FROM enrolment ${PRUNABLE_ENROLMENT} LIMIT ${PRUNE_ROWS}
+       ), notifications AS (
+         DELETE FROM notification USING pruned WHERE notification."requestID" = pruned."requestID"
+       )
+       DELETE FROM enrolment WHERE (endpoint, "replayKey") IN (SELECT endpoint, "replayKey" FROM pruned)`,
       expiredBefore,
     );
     const challenges = await this.#inBatches(
@@ -745,6 +835,8 @@ async function reserve(
     );
     if (claim.replaces !== undefined)
       await session.run('DELETE FROM replacement WHERE "requestID" = $1', claim.requestID);
+    if (claim.notification !== undefined)
+      await session.run('DELETE FROM notification WHERE "requestID" = $1', claim.requestID);
   }
   return outcome;
 }
@@ -772,6 +864,17 @@ async function insertEnrolment(session: PostgresSession, claim: AcceptedEnrolmen
       issuer,
       serialNumber,
       revokeAfterMs,
+    );
+  }
+  if (claimed > 0 && claim.notification !== undefined) {
+    const { sealed, dueAt } = claim.notification;
+    await session.run(
+      'INSERT INTO notification ("requestID", endpoint, "replayKey", sealed, "dueAt") VALUES ($1, $2, $3, $4, $5)',
+      claim.requestID,
+      claim.endpoint,
+      claim.replayKey,
+      sealed,
+      dueAt.getTime(),
     );
   }
   return claimed > 0;

@@ -1,4 +1,5 @@
 /** Rows of the PKI store as both databases hold them, and the values that the contract makes of them. */
+import { hash } from 'node:crypto';
 import type {
   AdminToken,
   AuditCheckpoint,
@@ -12,6 +13,7 @@ import type {
   EnrolmentRecord,
   HeldRecord,
   RevocationReason,
+  RevocationRequest,
   SerialNumber,
   StoredAuditEntry,
 } from './contract.ts';
@@ -133,6 +135,29 @@ export function certificateRecord(row: CertificateRow): CertificateRecord {
 export function enrolmentRecord({ notifiedAt, ...row }: EnrolmentRow): EnrolmentRecord {
   const record = { ...row, acceptedAt: new Date(row.acceptedAt) };
   return notifiedAt === null ? record : { ...record, notifiedAt: new Date(notifiedAt) };
+}
+
+/** A request of `revocation_request`. */
+export interface RevocationRequestRow extends Omit<RevocationRequest, 'receivedAt'> {
+  readonly receivedAt: number;
+}
+
+/** The revocation request of a row. */
+export function revocationRequest(row: RevocationRequestRow): RevocationRequest {
+  return { ...row, receivedAt: new Date(row.receivedAt) };
+}
+
+/** The backlog of a row. */
+export function revocationBacklog(
+  row: { readonly count: number; readonly oldest: number | null } | undefined,
+): { readonly count: number; readonly oldest?: Date } {
+  const { count = 0, oldest = null } = row ?? {};
+  return oldest === null ? { count } : { count, oldest: new Date(oldest) };
+}
+
+/** By what a revocation request is found: SHA-256 of its mark, lower-case hexadecimal. */
+export function contextHashOf(requestContext: string): string {
+  return hash('sha256', requestContext, 'hex');
 }
 
 /** The held request of a row. */
