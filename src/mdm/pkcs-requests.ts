@@ -211,10 +211,11 @@ export class PkcsRequests {
     outcome: 'delivered' | 'withdrawn',
   ): Promise<void> {
     const { store, clock } = this.#parts;
-    const [from, to] =
-      outcome === 'delivered' ? (['uploaded', 'issued'] as const) : (['withdrawing', 'withdrawn'] as const);
+    const to = outcome === 'delivered' ? 'issued' : 'withdrawn';
+    // One that was uploaded can be withdrawn too: somebody has revoked its certificate meanwhile.
+    const from: readonly PkcsRequestState[] = to === 'issued' ? ['uploaded'] : ['withdrawing', 'uploaded'];
     const after = await store.change(ticket.requestId, (request) => {
-      if (request.state !== from || request.attempt !== ticket.attempt) return undefined;
+      if (!from.includes(request.state) || request.attempt !== ticket.attempt) return undefined;
       if (to === 'issued') return { ...request, state: to };
       const { pfx: _, ...rest } = request;
       return { ...rest, state: to, endedAt: clock.now() };
