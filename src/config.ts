@@ -962,6 +962,9 @@ const mdm = z
     applications: z.array(z.strictObject({ appId: z.string().min(1), secret })).min(1),
     challengeSigner: identity.describe('Signs challenges.'),
     challengeRecipient: identity.describe('The validation service: challenges are encrypted to it. RSA.'),
+    profileSigner: identity
+      .optional()
+      .describe('Signs configuration profiles of `leafgate mdm export`; devices should trust its issuer.'),
   })
   .describe('The built-in stand-in for Intune.');
 

@@ -1,15 +1,26 @@
 /** `leafgate mdm`: the administrator's side of the built-in stand-in for Intune. */
 import { readFileSync } from 'node:fs';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { writeFileAtomic } from '../agent/index.ts';
 import { PkiError } from '../errors.ts';
 import type { Mdm } from '../mdm/index.ts';
 import { withMdm } from '../parts/mdm.ts';
+import { exportFormats, exportProfiles } from '../parts/profile-export.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 import { configOption, loadConfig } from './context.ts';
 import { type ListingOptions, printFacts, printRows } from './output.ts';
 
 interface MdmOptions extends ListingOptions {
   readonly config?: string;
+}
+
+interface ExportOptions extends MdmOptions {
+  readonly format: (typeof exportFormats)[number];
+  readonly output: string;
+  readonly unsigned?: boolean;
+  readonly organization: string;
+  readonly pkcs12?: string;
+  readonly pkcs12Password?: string;
 }
 
 const deviceColumns = {
@@ -76,6 +87,45 @@ export function addMdm(program: Command): void {
       const profile: unknown = JSON.parse(readFileSync(file, 'utf8'));
       const record = await run(options, (opened) => opened.upsertProfile(profile));
       console.log(`${record.profile.profileId}: version ${record.version}`);
+    });
+  mdm
+    .command('export')
+    .description('write a device’s profiles as a file for Apple’s, Windows’ or any other device management')
+    .argument('<deviceId>')
+    .option(...configOption)
+    .addOption(
+      new Option('--format <format>', 'form of the file').choices(exportFormats).default('mobileconfig'),
+    )
+    .requiredOption('-o, --output <file>', 'the file, which holds challenges: mode 0600')
+    .option('--unsigned', 'do not sign the mobileconfig')
+    .option('--organization <name>', 'who gives the profiles, as the device shows it', 'Leafgate')
+    .option('--pkcs12 <file>', 'a PFX that goes along')
+    .option('--pkcs12-password <reference>', 'its password: file:PATH or env:NAME')
+    .action(async (deviceId: string, options: ExportOptions) => {
+      const { format, organization, pkcs12, pkcs12Password, output } = options;
+      const file = await exportProfiles(
+        loadMdmConfig(options.config),
+        {
+          deviceId,
+          format,
+          signature: options.unsigned === true ? 'unsigned' : 'signed',
+          organization,
+          ...(pkcs12 === undefined
+            ? {}
+            : {
+                pkcs12: {
+                  file: pkcs12,
+                  ...(pkcs12Password === undefined ? {} : { password: pkcs12Password }),
+                },
+              }),
+        },
+        openLog('warn', 'cli'),
+        systemClock,
+      );
+      await writeFileAtomic(output, file);
+      console.log(
+        `${output}: ${format} for ${deviceId}; it holds challenges, which are good once, for an hour`,
+      );
     });
   mdm
     .command('retire')
