@@ -22,6 +22,11 @@ const joinBody = z.strictObject({
   deviceName: claim,
   platform: z.enum(platforms),
   serialNumber: claim,
+  /** Chosen by the device, as hard to guess as a token. */
+  joinId: z
+    .string()
+    .regex(/^[\w-]{22,128}$/)
+    .optional(),
 });
 
 /** Body of `POST /checkin`: what the device has. */

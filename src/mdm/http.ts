@@ -56,6 +56,7 @@ const BODY_BYTES_MAX = 1024 * 1024;
 const REQUEST_TIMEOUT_MS = 30_000;
 const IDLE_TIMEOUT_MS = 60_000;
 const CONNECTIONS_MAX = 2000;
+const LIFECYCLE_INTERVAL_MS = 30_000;
 
 /**
  * Opens the database and listens.
@@ -104,6 +105,11 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
     publicUrl = `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
   }
   log.info({ host: options.host, port }, 'MDM listens');
+  // What is left of a crash, and grace periods that run out.
+  const lifecycle = setInterval(() => {
+    mdm.enforceLifecycle().catch((cause: unknown) => log.error({ cause }, 'lifecycle not enforced'));
+  }, LIFECYCLE_INTERVAL_MS);
+  lifecycle.unref();
   return {
     mdm,
     address: { host: options.host, port },
@@ -115,6 +121,7 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
       (opened.server as import('node:https').Server).setSecureContext({ ...tls, minVersion: 'TLSv1.2' });
     },
     close: async () => {
+      clearInterval(lifecycle);
       await opened.close();
       store.close();
     },

@@ -9,7 +9,21 @@ export {
   type ChallengeSigner,
   parseChallenge,
 } from './challenges.ts';
-export { type Device, type DeviceState, type DeviceUser, type Platform, platforms } from './device.ts';
+export {
+  type ComplianceMeasure,
+  complianceMeasures,
+  type Device,
+  type DeviceAttributes,
+  type DeviceState,
+  type DeviceUser,
+  deviceStates,
+  type NonCompliance,
+  type Platform,
+  platforms,
+} from './device.ts';
+export { type DeviceRow, parseDevices, parseUsers, type UserRow } from './directory.ts';
+export type { CertificateRecord, RevokeStatus } from './fleet-store.ts';
+export type { Assignment, Group, GroupRule } from './groups.ts';
 export { type MdmOptions, type OpenMdm, openMdm, type TlsServerCertificate } from './http.ts';
 export {
   type CheckIn,
@@ -39,3 +53,8 @@ export {
   type TrustedCertificateProfile,
 } from './profiles.ts';
 export { type ResultCode, resultCodes } from './result-codes.ts';
+export type {
+  RevocationOrder,
+  RevocationRequest,
+  RevocationResult,
+} from './revocation-requests.ts';

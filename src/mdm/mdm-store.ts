@@ -1,8 +1,18 @@
 /** What the MDM remembers: devices, profiles, and how far each profile has come on each device. */
 import { PkiError } from '../errors.ts';
 import { type Migration, SqliteFile } from '../store/sqlite.ts';
-import type { Device, DeviceState, DeviceUser, Platform } from './device.ts';
+import type {
+  ComplianceMeasure,
+  Device,
+  DeviceAttributes,
+  DeviceState,
+  DeviceUser,
+  Platform,
+} from './device.ts';
+import { FleetStore, fleetMigration } from './fleet-store.ts';
+import { type Assignment, everyDevice } from './groups.ts';
 import type { Profile } from './profiles.ts';
+import { RevocationRequests, revocationMigration } from './revocation-requests.ts';
 
 /** A profile as it is stored. */
 export interface ProfileRecord {
@@ -159,7 +169,12 @@ const migrations: readonly Migration[] = [
         createdAt TEXT NOT NULL,
         expiresAt TEXT NOT NULL,
         usesLeft INTEGER NOT NULL CHECK (usesLeft >= 0),
-        user TEXT
+        user TEXT,
+        -- The one device that it serves, if it is bound to one.
+        serialNumber TEXT,
+        attributes TEXT,
+        -- JSON array of groupId.
+        groupIds TEXT NOT NULL
       ) STRICT;
       CREATE TABLE device (
         deviceId TEXT PRIMARY KEY,
@@ -169,20 +184,21 @@ const migrations: readonly Migration[] = [
         platform TEXT NOT NULL,
         enrolledAt TEXT NOT NULL,
         lastSyncAt TEXT,
-        state TEXT NOT NULL CHECK (state IN ('enrolled', 'retired', 'wiped')),
+        state TEXT NOT NULL CHECK (state IN ('enrolled', 'lost', 'retired', 'wiped')),
         user TEXT,
-        tokenHash TEXT NOT NULL UNIQUE
+        attributes TEXT,
+        nonCompliance TEXT,
+        tokenHash TEXT NOT NULL UNIQUE,
+        -- The same join again is answered with the same device: which token, and which attempt of the device.
+        enrolmentTokenHash TEXT NOT NULL,
+        joinHash TEXT,
+        UNIQUE (enrolmentTokenHash, joinHash)
       ) STRICT;
       CREATE TABLE profile (
         profileId TEXT PRIMARY KEY,
         version INTEGER NOT NULL,
         body TEXT NOT NULL,
         updatedAt TEXT NOT NULL
-      ) STRICT;
-      CREATE TABLE exclusion (
-        profileId TEXT NOT NULL REFERENCES profile ON DELETE CASCADE,
-        deviceId TEXT NOT NULL REFERENCES device ON DELETE CASCADE,
-        PRIMARY KEY (profileId, deviceId)
       ) STRICT;
       CREATE TABLE challenge (
         challengeId TEXT PRIMARY KEY,
@@ -227,6 +243,8 @@ const migrations: readonly Migration[] = [
       ) STRICT;
     `,
   },
+  fleetMigration,
+  revocationMigration,
 ];
 
 interface DeviceRow {
@@ -239,6 +257,8 @@ interface DeviceRow {
   readonly lastSyncAt: string | null;
   readonly state: DeviceState;
   readonly user: string | null;
+  readonly attributes: string | null;
+  readonly nonCompliance: string | null;
 }
 
 interface ProfileRow {
@@ -260,7 +280,7 @@ interface ProfileStateRow {
 }
 
 const DEVICE_COLUMNS =
-  'deviceId, azureADDeviceId, deviceName, serialNumber, platform, enrolledAt, lastSyncAt, state, user';
+  'deviceId, azureADDeviceId, deviceName, serialNumber, platform, enrolledAt, lastSyncAt, state, user, attributes, nonCompliance';
 
 /**
  * The MDM's own SQLite file.
@@ -273,9 +293,14 @@ const DEVICE_COLUMNS =
  */
 export class MdmStore {
   readonly #file: SqliteFile;
+  /** Users, groups, assignments, certificates. */
+  readonly fleet: FleetStore;
+  readonly revocationRequests: RevocationRequests;
 
   private constructor(file: SqliteFile) {
     this.#file = file;
+    this.fleet = new FleetStore(file);
+    this.revocationRequests = new RevocationRequests(file);
   }
 
   /**
@@ -294,46 +319,78 @@ export class MdmStore {
 
   // --- devices --------------------------------------------------------------------------------------------------
 
-  /** Records an enrolment token by its hash. `user` becomes the user of each device that joins with it. */
+  /**
+   * Records an enrolment token by its hash. `user`, `attributes` and `groupIds` become those of each device that joins with
+   * it; with `serialNumber`, only a device that names this one can.
+   */
   createEnrolmentToken(token: {
     readonly tokenHash: string;
     readonly createdAt: Date;
     readonly expiresAt: Date;
     readonly usesLeft: number;
     readonly user?: DeviceUser | undefined;
+    readonly serialNumber?: string | undefined;
+    readonly attributes?: DeviceAttributes | undefined;
+    readonly groupIds?: readonly string[] | undefined;
   }): Promise<void> {
     return this.#write(
-      'INSERT INTO enrolmentToken (tokenHash, createdAt, expiresAt, usesLeft, user) VALUES (?, ?, ?, ?, ?)',
+      `INSERT INTO enrolmentToken (tokenHash, createdAt, expiresAt, usesLeft, user, serialNumber, attributes, groupIds)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
       token.tokenHash,
       token.createdAt.toISOString(),
       token.expiresAt.toISOString(),
       token.usesLeft,
       token.user === undefined ? null : JSON.stringify(token.user),
+      token.serialNumber ?? null,
+      token.attributes === undefined ? null : JSON.stringify(token.attributes),
+      JSON.stringify(token.groupIds ?? []),
     );
   }
 
   /**
-   * Takes one use of the enrolment token and records the device, both or neither. `false` means that the token is
-   * unknown, expired or used up. A token with n uses lets exactly n devices in.
+   * Takes one use of the enrolment token and records the device, both or neither. `undefined` means that the token is
+   * unknown, expired, used up, or meant for another serial number. A token with n uses lets exactly n devices in.
+   *
+   * The same `joinHash` with the same token again, before the device has checked in, takes no use: it answers with the
+   * device that is there, and the device's token becomes the new one.
    */
   consumeEnrolmentToken(enrolment: {
     readonly tokenHash: string;
-    readonly device: Omit<Device, 'user' | 'lastSyncAt'>;
+    readonly device: Omit<Device, 'user' | 'lastSyncAt' | 'attributes' | 'nonCompliance'>;
     readonly deviceTokenHash: string;
-  }): Promise<boolean> {
-    const { device } = enrolment;
+    /** SHA-256 of what the device names its attempt by, lower-case hexadecimal; absent: each attempt is another device. */
+    readonly joinHash?: string | undefined;
+  }): Promise<Device | undefined> {
+    const { device, tokenHash, deviceTokenHash, joinHash } = enrolment;
     const at = device.enrolledAt.toISOString();
     return this.#file.commit(() => {
+      const again =
+        joinHash === undefined
+          ? undefined
+          : this.#file.first<{ readonly deviceId: string }>(
+              `UPDATE device SET tokenHash = ?
+                WHERE enrolmentTokenHash = ? AND joinHash = ? AND lastSyncAt IS NULL AND state = 'enrolled'
+                  AND serialNumber = ? RETURNING deviceId`,
+              deviceTokenHash,
+              tokenHash,
+              joinHash,
+              device.serialNumber,
+            );
+      if (again !== undefined) return this.device(again.deviceId);
       const taken = this.#file.run(
-        'UPDATE enrolmentToken SET usesLeft = usesLeft - 1 WHERE tokenHash = ? AND usesLeft > 0 AND expiresAt > ?',
-        enrolment.tokenHash,
+        `UPDATE enrolmentToken SET usesLeft = usesLeft - 1
+          WHERE tokenHash = ?1 AND usesLeft > 0 AND expiresAt > ?2 AND (serialNumber IS NULL OR serialNumber = ?3)
+            AND NOT EXISTS (SELECT 1 FROM device WHERE enrolmentTokenHash = ?1 AND joinHash = ?4)`,
+        tokenHash,
         at,
+        device.serialNumber,
+        joinHash ?? null,
       );
-      if (taken === 0) return false;
+      if (taken === 0) return undefined;
       this.#file.run(
         `INSERT INTO device (deviceId, azureADDeviceId, deviceName, serialNumber, platform, enrolledAt, state, user,
-           tokenHash)
-         SELECT ?, ?, ?, ?, ?, ?, ?, user, ? FROM enrolmentToken WHERE tokenHash = ?`,
+           attributes, tokenHash, enrolmentTokenHash, joinHash)
+         SELECT ?, ?, ?, ?, ?, ?, ?, user, attributes, ?, tokenHash, ? FROM enrolmentToken WHERE tokenHash = ?`,
         device.deviceId,
         device.azureADDeviceId,
         device.deviceName,
@@ -341,10 +398,19 @@ export class MdmStore {
         device.platform,
         at,
         device.state,
-        enrolment.deviceTokenHash,
-        enrolment.tokenHash,
+        deviceTokenHash,
+        joinHash ?? null,
+        tokenHash,
       );
-      return true;
+      this.#file.run(
+        `INSERT INTO member (groupId, deviceId)
+         SELECT groupId, ?1 FROM deviceGroup
+          WHERE rule IS NULL
+            AND groupId IN (SELECT value FROM enrolmentToken, json_each(groupIds) WHERE tokenHash = ?2)`,
+        device.deviceId,
+        tokenHash,
+      );
+      return this.device(device.deviceId);
     });
   }
 
@@ -375,48 +441,40 @@ export class MdmStore {
       .map(deviceFrom);
   }
 
-  /** `false` if there is no such device. A device that was retired or wiped is not enrolled again. */
-  async setDeviceState(deviceId: string, state: DeviceState): Promise<boolean> {
-    const changed = await this.#change(
-      `UPDATE device SET state = ?1 WHERE deviceId = ?2 AND (?1 <> 'enrolled' OR state = 'enrolled')`,
-      state,
-      deviceId,
-    );
-    return changed > 0;
-  }
-
-  /** `false` if there is no such device. `undefined` takes the user away. */
-  async setDeviceUser(deviceId: string, user: DeviceUser | undefined): Promise<boolean> {
-    const changed = await this.#change(
-      'UPDATE device SET user = ? WHERE deviceId = ?',
-      user === undefined ? null : JSON.stringify(user),
-      deviceId,
-    );
-    return changed > 0;
-  }
-
   recordSync(deviceId: string, at: Date): Promise<void> {
     return this.#write('UPDATE device SET lastSyncAt = ? WHERE deviceId = ?', at.toISOString(), deviceId);
   }
 
   // --- profiles -------------------------------------------------------------------------------------------------
 
-  /** Stores the profile under its `profileId`, over what is there. */
-  putProfile(record: ProfileRecord): Promise<void> {
-    return this.#write(
-      `INSERT INTO profile (profileId, version, body, updatedAt) VALUES (?, ?, ?, ?)
-       ON CONFLICT (profileId) DO UPDATE SET version = excluded.version, body = excluded.body,
-         updatedAt = excluded.updatedAt`,
-      record.profile.profileId,
-      record.version,
-      JSON.stringify(record.profile),
-      record.updatedAt.toISOString(),
-    );
+  /**
+   * Stores the profile under its `profileId`, over what is there. A new one is for `assignments`, or for every device; one
+   * that is there keeps its own.
+   */
+  putProfile(record: ProfileRecord, assignments: readonly Assignment[] = everyDevice): Promise<void> {
+    const { profileId } = record.profile;
+    return this.#file.commit(() => {
+      const isNew = this.profile(profileId) === undefined;
+      this.#file.run(
+        `INSERT INTO profile (profileId, version, body, updatedAt) VALUES (?, ?, ?, ?)
+         ON CONFLICT (profileId) DO UPDATE SET version = excluded.version, body = excluded.body,
+           updatedAt = excluded.updatedAt`,
+        profileId,
+        record.version,
+        JSON.stringify(record.profile),
+        record.updatedAt.toISOString(),
+      );
+      if (isNew) this.fleet.putAssignments(profileId, assignments);
+      this.fleet.markDevicesOf(profileId, record.updatedAt);
+    });
   }
 
-  /** `false` if there is no such profile. Its exclusions go with it. */
-  async deleteProfile(profileId: string): Promise<boolean> {
-    return (await this.#change('DELETE FROM profile WHERE profileId = ?', profileId)) > 0;
+  /** `false` if there is no such profile. Its assignments go with it. */
+  deleteProfile(profileId: string, at: Date): Promise<boolean> {
+    return this.#file.commit(() => {
+      this.fleet.markDevicesOf(profileId, at);
+      return this.#file.run('DELETE FROM profile WHERE profileId = ?', profileId) > 0;
+    });
   }
 
   profile(profileId: string): ProfileRecord | undefined {
@@ -434,44 +492,23 @@ export class MdmStore {
       .map(profileFrom);
   }
 
-  /** The profiles that target the device: all but those that exclude it. By profileId. */
+  /** The profiles that target the device, by profileId. */
   profilesOf(deviceId: string): ProfileRecord[] {
-    return this.#file
-      .all<ProfileRow>(
-        `SELECT version, body, updatedAt FROM profile
-          WHERE profileId NOT IN (SELECT profileId FROM exclusion WHERE deviceId = ?) ORDER BY profileId`,
-        deviceId,
-      )
-      .map(profileFrom);
+    const device = this.device(deviceId);
+    if (device === undefined) return [];
+    return this.profiles().filter(({ profile }) => this.#targets(profile, device));
   }
 
   /** Whether the profile exists and targets the device. */
   isTargeted(profileId: string, deviceId: string): boolean {
-    return (
-      this.#file.first(
-        `SELECT 1 FROM profile WHERE profileId = ?1
-            AND NOT EXISTS (SELECT 1 FROM exclusion WHERE profileId = ?1 AND deviceId = ?2)`,
-        profileId,
-        deviceId,
-      ) !== undefined
-    );
+    const record = this.profile(profileId);
+    const device = this.device(deviceId);
+    return record !== undefined && device !== undefined && this.#targets(record.profile, device);
   }
 
-  /**
-   * Takes the device out of the profile's assignment, or back in.
-   *
-   * @throws PkiError `store_unavailable` if profile or device is unknown.
-   */
-  setExclusion(exclusion: {
-    readonly profileId: string;
-    readonly deviceId: string;
-    readonly assignment: 'excluded' | 'included';
-  }): Promise<void> {
-    const sql =
-      exclusion.assignment === 'excluded'
-        ? 'INSERT INTO exclusion (profileId, deviceId) VALUES (?, ?) ON CONFLICT DO NOTHING'
-        : 'DELETE FROM exclusion WHERE profileId = ? AND deviceId = ?';
-    return this.#write(sql, exclusion.profileId, exclusion.deviceId);
+  #targets(profile: Profile, device: Device): boolean {
+    if (profile.platform !== undefined && profile.platform !== device.platform) return false;
+    return this.fleet.isAssigned(profile.profileId, device);
   }
 
   // --- challenges -----------------------------------------------------------------------------------------------
@@ -552,10 +589,14 @@ export class MdmStore {
   // --- states ---------------------------------------------------------------------------------------------------
 
   /**
-   * Records a notification and the state that follows from it. The same notification again changes nothing and is no
-   * error: who lost the answer may ask again.
+   * Records a notification, the state that follows from it, and the certificate that it tells of. The same notification
+   * again changes nothing and is no error: who lost the answer may ask again.
    */
-  recordNotification(notification: NotificationRecord, change: ProfileStateChange): Promise<void> {
+  recordNotification(
+    notification: NotificationRecord,
+    change: ProfileStateChange,
+    certificate?: Parameters<FleetStore['addCertificate']>[0],
+  ): Promise<void> {
     return this.#file.commit(() => {
       const added = this.#file.run(
         `INSERT INTO notification (kind, deviceId, profileId, requestHash, body, receivedAt) VALUES (?, ?, ?, ?, ?, ?)
@@ -567,7 +608,9 @@ export class MdmStore {
         JSON.stringify(notification.notification),
         notification.receivedAt.toISOString(),
       );
-      if (added > 0) this.#putState(change);
+      if (added === 0) return;
+      this.#putState(change);
+      if (certificate !== undefined) this.fleet.addCertificate(certificate);
     });
   }
 
@@ -606,6 +649,15 @@ export class MdmStore {
   /** Records how far a profile has come on a device. */
   recordProfileState(change: ProfileStateChange): Promise<void> {
     return this.#file.commit(() => this.#putState(change));
+  }
+
+  profileState(deviceId: string, profileId: string): ProfileState | undefined {
+    const row = this.#file.first<ProfileStateRow>(
+      'SELECT * FROM profileState WHERE deviceId = ? AND profileId = ?',
+      deviceId,
+      profileId,
+    );
+    return row === undefined ? undefined : profileStateFrom(row);
   }
 
   /** States by device and profile; `deviceId` absent means those of all devices. */
@@ -682,7 +734,18 @@ function deviceFrom(row: DeviceRow): Device {
     state: row.state,
     ...(row.lastSyncAt === null ? {} : { lastSyncAt: new Date(row.lastSyncAt) }),
     ...(row.user === null ? {} : { user: JSON.parse(row.user) as DeviceUser }),
+    ...(row.attributes === null ? {} : { attributes: JSON.parse(row.attributes) as DeviceAttributes }),
+    ...(row.nonCompliance === null ? {} : { nonCompliance: nonComplianceFrom(row.nonCompliance) }),
   };
+}
+
+function nonComplianceFrom(text: string): NonNullable<Device['nonCompliance']> {
+  const { since, graceUntil, measure } = JSON.parse(text) as {
+    readonly since: string;
+    readonly graceUntil: string;
+    readonly measure: ComplianceMeasure;
+  };
+  return { since: new Date(since), graceUntil: new Date(graceUntil), measure };
 }
 
 function profileFrom(row: ProfileRow): ProfileRecord {

@@ -11,7 +11,16 @@ import {
   type ChallengeSigner,
   challengeHashOf,
 } from './challenges.ts';
-import type { Device, DeviceState, DeviceUser, Platform } from './device.ts';
+import type { ComplianceMeasure, Device, DeviceState, DeviceUser, Platform } from './device.ts';
+import { attributesIn, type DeviceRow, type UserRow } from './directory.ts';
+import type { CertificateRecord } from './fleet-store.ts';
+import {
+  type Assignment,
+  assignment as assignmentSchema,
+  type Group,
+  group as groupSchema,
+} from './groups.ts';
+import { entitlementOf, entitlementOfDevice, revocationActionFor } from './lifecycle.ts';
 import type {
   deviceReportedStates,
   MdmStore,
@@ -19,6 +28,7 @@ import type {
   ProfileRecord,
   ProfileState,
 } from './mdm-store.ts';
+import { isOverwritten } from './profile-state.ts';
 import {
   needsNewCertificate,
   type Profile,
@@ -30,7 +40,8 @@ import {
   trustedCertificateOf,
   validityMs,
 } from './profiles.ts';
-import type { ValidationServiceParts } from './validation-service.ts';
+import type { RevocationOrder, RevocationRequest, RevocationResult } from './revocation-requests.ts';
+import { contentHashOf, type ValidationServiceParts } from './validation-service.ts';
 
 /** What an MDM is made of. */
 export interface MdmParts {
@@ -50,6 +61,8 @@ export interface JoinRequest {
   readonly deviceName: string;
   readonly platform: Platform;
   readonly serialNumber: string;
+  /** Names this attempt to join: who lost the answer asks again with the same one, and is the same device. */
+  readonly joinId?: string | undefined;
 }
 
 /** What the device says it has of a profile. */
@@ -131,6 +144,8 @@ export interface ProfileReport {
 /** A day: how long an enrolment token lives unless something else is said. */
 const ENROLMENT_TOKEN_LIFETIME_MS = 24 * 60 * 60 * 1000;
 const ENROLMENT_TOKEN_LIFETIME_MS_MAX = 365 * ENROLMENT_TOKEN_LIFETIME_MS;
+/** A year. */
+const GRACE_MS_MAX = ENROLMENT_TOKEN_LIFETIME_MS_MAX;
 const PAGE = 1000;
 
 /**
@@ -162,18 +177,22 @@ export class Mdm {
 
   /**
    * Makes a token that lets `uses` devices join (one, unless said otherwise). It is shown once and stored as a hash.
-   * `user` becomes the user of each of these devices.
+   * `user` becomes the user of each of these devices, and `groupIds` its groups; with `serialNumber`, only the device of
+   * this number can join, with what the directory knows of it.
    *
-   * @throws PkiError `request_malformed` for a count or a lifetime that makes no sense.
+   * @throws PkiError `request_malformed` for a count or a lifetime that makes no sense, or a group that cannot have members.
    */
   async createEnrolmentToken(
     options: {
       readonly uses?: number | undefined;
       readonly lifetimeMs?: number | undefined;
       readonly user?: DeviceUser | undefined;
+      readonly groupIds?: readonly string[] | undefined;
+      readonly serialNumber?: string | undefined;
+      readonly attributes?: Device['attributes'] | undefined;
     } = {},
   ): Promise<{ readonly token: string; readonly expiresAt: Date }> {
-    const { uses = 1, lifetimeMs = ENROLMENT_TOKEN_LIFETIME_MS, user } = options;
+    const { uses = 1, lifetimeMs = ENROLMENT_TOKEN_LIFETIME_MS, ...rest } = options;
     if (
       !Number.isSafeInteger(uses) ||
       uses < 1 ||
@@ -181,6 +200,7 @@ export class Mdm {
     ) {
       throw new PkiError('request_malformed', 'uses: at least 1; lifetime: above 0, at most a year');
     }
+    for (const groupId of rest.groupIds ?? []) this.#staticGroup(groupId);
     const token = randomToken();
     const createdAt = this.#parts.clock.now();
     const expiresAt = new Date(createdAt.getTime() + lifetimeMs);
@@ -189,9 +209,78 @@ export class Mdm {
       createdAt,
       expiresAt,
       usesLeft: uses,
-      user,
+      ...rest,
     });
     return { token, expiresAt };
+  }
+
+  /**
+   * Takes users over from a directory. A user who is known by name keeps his id; his devices follow his new attributes.
+   *
+   * @throws PkiError `request_malformed` if a name is that of another user already: nothing is taken then.
+   */
+  async importUsers(rows: readonly UserRow[]): Promise<DeviceUser[]> {
+    const users = rows.map(({ userId, ...row }): DeviceUser => {
+      const known = this.#store.fleet.user(row.userPrincipalName);
+      if (userId !== undefined && known !== undefined && known.userId !== userId.toLowerCase()) {
+        throw new PkiError('request_malformed', `userId: ${row.userPrincipalName} has another one`);
+      }
+      return { userId: userId?.toLowerCase() ?? known?.userId ?? randomUUID(), ...row };
+    });
+    await this.#store.fleet.putUsers(users, this.#parts.clock.now());
+    await this.enforceLifecycle();
+    return users;
+  }
+
+  users(): DeviceUser[] {
+    return this.#store.fleet.users(PAGE);
+  }
+
+  /**
+   * Takes devices over from a directory or an inventory: a row with `deviceId` changes a device that has joined; one with
+   * `serialNumber` makes an enrolment token that lets only the device of that number join, and gives it what the row says.
+   * A serial number alone proves nothing, so that no device gets a user by claiming one.
+   *
+   * @throws PkiError `request_malformed`, `device_unknown`: what comes before in the list is taken.
+   */
+  async importDevices(
+    rows: readonly DeviceRow[],
+    options: { readonly lifetimeMs?: number | undefined } = {},
+  ): Promise<{ readonly serialNumber: string; readonly token: string; readonly expiresAt: Date }[]> {
+    const prepared = rows.map((row) => ({
+      row,
+      user: row.userPrincipalName === undefined ? undefined : this.#knownUser(row.userPrincipalName),
+      groupIds: (row.groups ?? '').split(';').filter((groupId) => groupId !== ''),
+    }));
+    for (const { row, groupIds } of prepared) {
+      for (const groupId of groupIds) this.#staticGroup(groupId);
+      if (row.deviceId !== undefined) this.#knownDevice(row.deviceId);
+    }
+    const tokens: { readonly serialNumber: string; readonly token: string; readonly expiresAt: Date }[] = [];
+    const at = this.#parts.clock.now();
+    for (const { row, user, groupIds } of prepared) {
+      const attributes = attributesIn(row);
+      if (row.serialNumber !== undefined) {
+        const { serialNumber } = row;
+        const made = await this.createEnrolmentToken({
+          ...options,
+          user,
+          groupIds,
+          serialNumber,
+          attributes,
+        });
+        tokens.push({ serialNumber, ...made });
+      } else if (row.deviceId !== undefined) {
+        const { deviceId } = row;
+        await this.#store.fleet.setDeviceAttributes(deviceId, attributes, at);
+        if (user !== undefined) await this.#store.fleet.setDeviceUser(deviceId, user, at);
+        for (const groupId of groupIds) {
+          await this.#store.fleet.setMember({ groupId, deviceId, membership: 'in' }, at);
+        }
+      }
+    }
+    await this.enforceLifecycle();
+    return tokens;
   }
 
   /** Devices by time of joining, at most 1,000; `after` is the deviceId of the last of the page before. */
@@ -204,34 +293,126 @@ export class Mdm {
   }
 
   /**
-   * Retires or wipes a device: from now on it gets no profile, and no request of it validates.
+   * Retires or wipes a device, which revokes its certificates; says that it is lost, which puts them on hold; or that it was
+   * found. No request of a device that is not `enrolled` validates.
    *
-   * @throws PkiError `device_unknown` also for an attempt to enrol a device again that was retired or wiped.
+   * @throws PkiError `device_unknown` also for an attempt to bring back a device that was retired or wiped.
    */
   async setDeviceState(deviceId: string, state: DeviceState): Promise<void> {
-    const changed = await this.#store.setDeviceState(deviceId, state);
+    const changed = await this.#store.fleet.setDeviceState(deviceId, state, this.#parts.clock.now());
     if (!changed) throw new PkiError('device_unknown', `no device ${deviceId} that can become ${state}`);
     this.#parts.log.info({ deviceId, state }, 'device state set');
+    await this.enforceLifecycle();
   }
 
   /**
-   * Says whom the device belongs to; `undefined` for nobody. Challenges that were made for another user become void.
+   * Says whom the device belongs to; `undefined` for nobody. Challenges that were made for another user become void, and
+   * certificates of another user are revoked.
    *
    * @throws PkiError `device_unknown`.
    */
   async setDeviceUser(deviceId: string, user: DeviceUser | undefined): Promise<void> {
-    const changed = await this.#store.setDeviceUser(deviceId, user);
+    const changed = await this.#store.fleet.setDeviceUser(deviceId, user, this.#parts.clock.now());
     if (!changed) throw new PkiError('device_unknown', `no device ${deviceId}`);
+    await this.enforceLifecycle();
   }
 
   /**
-   * Creates the profile, or changes the one with the same profileId; all devices are targeted. Its version grows if
-   * devices need a new certificate.
+   * Says that a device breaks the rules. When `graceMs` have passed, its certificates are held or revoked and it gets no
+   * other; until then nothing happens. Said again, the time runs anew.
    *
-   * @throws PkiError `profile_invalid` naming the field.
+   * @throws PkiError `device_unknown`; `request_malformed` for a time that makes no sense.
    */
-  async upsertProfile(value: unknown): Promise<ProfileRecord> {
+  async setNonCompliant(
+    deviceId: string,
+    options: { readonly graceMs: number; readonly measure: ComplianceMeasure },
+  ): Promise<void> {
+    const { graceMs, measure } = options;
+    if (!(graceMs >= 0 && graceMs <= GRACE_MS_MAX)) {
+      throw new PkiError('request_malformed', 'grace: from none to a year');
+    }
+    const at = this.#parts.clock.now();
+    const graceUntil = new Date(at.getTime() + graceMs);
+    const changed = await this.#store.fleet.setNonCompliance(deviceId, { graceUntil, measure }, at);
+    if (!changed) throw new PkiError('device_unknown', `no device ${deviceId}`);
+    this.#parts.log.info({ deviceId, graceUntil, measure }, 'device is not compliant');
+    await this.enforceLifecycle();
+  }
+
+  /**
+   * Says that a device keeps the rules. Held certificates are released; for revoked ones it gets others.
+   *
+   * @throws PkiError `device_unknown`.
+   */
+  async setCompliant(deviceId: string): Promise<void> {
+    const changed = await this.#store.fleet.setNonCompliance(deviceId, undefined, this.#parts.clock.now());
+    if (!changed) throw new PkiError('device_unknown', `no device ${deviceId}`);
+    this.#parts.log.info({ deviceId }, 'device is compliant');
+    await this.enforceLifecycle();
+  }
+
+  // --- groups and assignments: for the administrator ----------------------------------------------------------------------
+
+  /**
+   * Creates a group, or changes the one with the same groupId.
+   *
+   * @throws PkiError `request_malformed` naming the field.
+   */
+  async upsertGroup(value: unknown): Promise<Group> {
+    const parsed = groupSchema.safeParse(value);
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0];
+      throw new PkiError('request_malformed', `${issue?.path.join('.') || 'group'}: ${issue?.message}`);
+    }
+    await this.#store.fleet.putGroup(parsed.data, this.#parts.clock.now());
+    await this.enforceLifecycle();
+    return parsed.data;
+  }
+
+  groups(): Group[] {
+    return this.#store.fleet.groups();
+  }
+
+  /**
+   * Puts a device into a group, or takes it out.
+   *
+   * @throws PkiError `device_unknown`; `request_malformed` for a group that is absent or has its members by rule.
+   */
+  async setMember(groupId: string, deviceId: string, membership: 'in' | 'out'): Promise<void> {
+    this.#staticGroup(groupId);
+    this.#knownDevice(deviceId);
+    await this.#store.fleet.setMember({ groupId, deviceId, membership }, this.#parts.clock.now());
+    await this.enforceLifecycle();
+  }
+
+  /**
+   * Says whom a profile is for: this and nothing else. Devices that it does not target any more lose it, and their
+   * certificates of it are revoked.
+   *
+   * @throws PkiError `profile_not_assigned` if there is no such profile; `request_malformed`.
+   */
+  async setAssignments(profileId: string, value: unknown): Promise<void> {
+    const assignments = this.#assignmentsIn(value);
+    this.#knownProfile(profileId);
+    await this.#store.fleet.setAssignments(profileId, assignments, this.#parts.clock.now());
+    this.#parts.log.info({ profileId, assignments: assignments.length }, 'assignments set');
+    await this.enforceLifecycle();
+  }
+
+  /** Whom a profile is for. */
+  assignments(profileId: string): Assignment[] {
+    return this.#store.fleet.assignments(profileId);
+  }
+
+  /**
+   * Creates the profile, for the devices of `assignments` or for all; or changes the one with the same profileId, which
+   * keeps its assignments. Its version grows if devices need a new certificate.
+   *
+   * @throws PkiError `profile_invalid` naming the field; `request_malformed` for assignments.
+   */
+  async upsertProfile(value: unknown, assignments?: unknown): Promise<ProfileRecord> {
     const profile = parseProfile(value);
+    const targets = assignments === undefined ? undefined : this.#assignmentsIn(assignments);
     if (profile.kind === 'scep') this.#trustedProfile(profile);
     const before = this.#store.profile(profile.profileId);
     if (before !== undefined && before.profile.kind !== profile.kind) {
@@ -243,13 +424,14 @@ export class Mdm {
       version: (before?.version ?? 0) + (grows ? 1 : 0),
       updatedAt: this.#parts.clock.now(),
     };
-    await this.#store.putProfile(record);
+    await this.#store.putProfile(record, targets);
     this.#parts.log.info({ profileId: profile.profileId, version: record.version }, 'profile stored');
+    await this.enforceLifecycle();
     return record;
   }
 
   /**
-   * Deletes a profile.
+   * Deletes a profile: devices lose it at their next check-in, and their certificates of it are revoked.
    *
    * @throws PkiError `profile_not_assigned` if there is none; `profile_invalid` if a SCEP profile refers to it.
    */
@@ -260,9 +442,10 @@ export class Mdm {
     if (referrer !== undefined) {
       throw new PkiError('profile_invalid', `${referrer.profile.profileId} refers to ${profileId}`);
     }
-    if (!(await this.#store.deleteProfile(profileId))) {
+    if (!(await this.#store.deleteProfile(profileId, this.#parts.clock.now()))) {
       throw new PkiError('profile_not_assigned', `no profile ${profileId}`);
     }
+    await this.enforceLifecycle();
   }
 
   profiles(): ProfileRecord[] {
@@ -270,13 +453,13 @@ export class Mdm {
   }
 
   /**
-   * Takes a device out of a profile's assignment: it loses the profile at its next check-in, and a challenge that it
-   * still holds no longer validates.
+   * Takes a device out of a profile's assignment: it loses the profile at its next check-in, a challenge that it still
+   * holds no longer validates, and its certificates of the profile are revoked.
    *
    * @throws PkiError `profile_not_assigned` or `device_unknown`.
    */
   async excludeDevice(profileId: string, deviceId: string): Promise<void> {
-    await this.#setExclusion(profileId, deviceId, 'excluded');
+    await this.#setExclusion(profileId, deviceId, 'add');
     await this.#store.recordProfileState({
       deviceId,
       profileId,
@@ -286,12 +469,12 @@ export class Mdm {
   }
 
   /**
-   * Takes a device back into a profile's assignment.
+   * Takes back that a device was taken out. What was revoked stays so: the device gets another certificate.
    *
    * @throws PkiError `profile_not_assigned` or `device_unknown`.
    */
   async includeDevice(profileId: string, deviceId: string): Promise<void> {
-    await this.#setExclusion(profileId, deviceId, 'included');
+    await this.#setExclusion(profileId, deviceId, 'remove');
   }
 
   /** How far profiles have come, at most 1,000; of all devices, or of one. */
@@ -299,15 +482,116 @@ export class Mdm {
     return this.#store.profileStates({ deviceId, limit: PAGE });
   }
 
+  /** Certificates that were given to devices, at most 1,000; of all devices, or of one. */
+  certificates(deviceId?: string): CertificateRecord[] {
+    return this.#store.fleet.certificates({ deviceId, limit: PAGE });
+  }
+
   /** Notifications, newest first, at most 1,000; of all devices, or of one. */
   notifications(deviceId?: string): NotificationRecord[] {
     return this.#store.notifications({ deviceId, limit: PAGE });
   }
 
+  // --- lifecycle --------------------------------------------------------------------------------------------------------
+
+  /**
+   * Asks for what follows from the changes up to now, and from grace periods that have run out: certificates revoked, put on
+   * hold, released. Changes call it themselves; whoever answers the revocation connector calls it too.
+   *
+   * A request that was made twice, by a crash or by two processes, is one for `requestRevocation`.
+   *
+   * @returns how many requests were made
+   * @throws PkiError `store_unavailable`: what is left is done by the next call.
+   */
+  async enforceLifecycle(): Promise<number> {
+    let requests = 0;
+    for (;;) {
+      const due = this.#store.fleet.dueDevices(this.#parts.clock.now(), PAGE);
+      for (const device of due) {
+        const made = await this.#enforce(device.deviceId);
+        requests += made;
+        await this.#store.fleet.settle(device, this.#nextLookAt(device.deviceId));
+      }
+      if (due.length < PAGE) return requests;
+    }
+  }
+
+  /** Makes the requests for one device's certificates. */
+  async #enforce(deviceId: string): Promise<number> {
+    const now = this.#parts.clock.now();
+    const device = this.#store.device(deviceId);
+    if (device === undefined) return 0;
+    let requests = 0;
+    for (const { certificate, succession } of this.#store.fleet.liveCertificates(deviceId, now)) {
+      const { profileId, userId, serialNumber, issuerName } = certificate;
+      const assignment = this.#store.isTargeted(profileId, deviceId) ? 'targeted' : 'not targeted';
+      const { standing, reason } = entitlementOf({ device, userId, assignment, succession }, now);
+      const action = revocationActionFor(certificate.standing, standing);
+      if (action === undefined) continue;
+      // The request first: made twice it is one, forgotten it would be none.
+      await this.requestRevocation({ serialNumber, issuerName, action, reason });
+      await this.#store.fleet.setStanding(certificate, standing, reason);
+      this.#parts.log.info({ deviceId, profileId, serialNumber, action, reason }, 'revocation asked for');
+      requests += 1;
+    }
+    return requests;
+  }
+
+  /** The end of a grace period that still runs. */
+  #nextLookAt(deviceId: string): Date | undefined {
+    const graceUntil = this.#store.device(deviceId)?.nonCompliance?.graceUntil;
+    return graceUntil !== undefined && graceUntil > this.#parts.clock.now() ? graceUntil : undefined;
+  }
+
+  /**
+   * Puts a certificate of any origin on the list that the revocation connector fetches; once, however often it is asked.
+   * For a certificate of a device, `setDeviceState` and its like do it.
+   *
+   * @throws PkiError `store_unavailable`.
+   */
+  async requestRevocation(order: RevocationOrder): Promise<void> {
+    await this.#store.revocationRequests.add(order, this.#parts.clock.now());
+  }
+
+  /** What the revocation connector is to do, oldest first: grace periods that have run out by now are in it. */
+  async revocationRequests(filter: {
+    readonly issuerName?: string | undefined;
+    readonly limit: number;
+  }): Promise<RevocationRequest[]> {
+    await this.enforceLifecycle();
+    return this.#store.revocationRequests.waiting(filter);
+  }
+
+  /** How many requests the revocation connector has not answered. */
+  revocationBacklog(): number {
+    return this.#store.revocationRequests.backlog();
+  }
+
+  /**
+   * Takes down what the revocation connector answered: the certificate's `revokeStatus`, and `revoked` as the state of the
+   * profile on the device if this is its certificate. `false` if nothing changes: the request is not known, was answered before, or is to be tried
+   * again.
+   */
+  async recordRevocationResult(answer: RevocationResult): Promise<boolean> {
+    const at = this.#parts.clock.now();
+    const request = await this.#store.revocationRequests.answer(answer, at);
+    if (request === undefined) return false;
+    const standing = ({ revoke: 'revoked', hold: 'held', release: 'good' } as const)[request.action];
+    const result = answer.succeeded ? 'succeeded' : 'failed';
+    const certificate = await this.#store.fleet.recordRevocationResult(request, standing, result);
+    if (certificate === undefined || !answer.succeeded || standing !== 'revoked') return true;
+    const { deviceId, profileId, serialNumber } = certificate;
+    const state = this.#store.profileState(deviceId, profileId);
+    if (state?.serialNumber !== serialNumber || state.issuanceState === 'deleted') return true;
+    await this.#store.recordProfileState({ deviceId, profileId, issuanceState: 'revoked', at });
+    return true;
+  }
+
   // --- for a device ---------------------------------------------------------------------------------------------------
 
   /**
-   * Lets a device join. The device token is shown once and stored as a hash.
+   * Lets a device join. The device token is shown once and stored as a hash. The same token and `joinId` again, until the
+   * device has checked in, is the same device with another device token: for who lost the answer.
    *
    * @throws PkiError `token_refused`.
    */
@@ -326,11 +610,16 @@ export class Mdm {
       tokenHash: tokenHashOf(request.token),
       device,
       deviceTokenHash: tokenHashOf(deviceToken),
+      joinHash: request.joinId === undefined ? undefined : tokenHashOf(request.joinId),
     });
-    if (!joined)
-      throw new PkiError('token_refused', 'an enrolment token that is unknown, expired or used up');
-    this.#parts.log.info({ deviceId: device.deviceId, platform: device.platform }, 'device joined');
-    return { device: this.#store.device(device.deviceId) ?? device, deviceToken };
+    if (joined === undefined) {
+      throw new PkiError(
+        'token_refused',
+        'an enrolment token that is unknown, expired, used up or of another device',
+      );
+    }
+    this.#parts.log.info({ deviceId: joined.deviceId, platform: joined.platform }, 'device joined');
+    return { device: joined, deviceToken };
   }
 
   /**
@@ -346,12 +635,14 @@ export class Mdm {
 
   /**
    * The profiles of the device. A SCEP profile carries a challenge if the device does not report a certificate of the
-   * profile's version that is valid and not due for renewal. What the device reports is believed: it can only harm
-   * itself.
+   * profile's version that is valid, not due for renewal, not revoked, and says what the profile says by now. What the
+   * device reports is believed: it can only harm itself. A lost device, and one that broke the rules for too long, keeps
+   * what it has and gets no challenge.
    */
   async checkIn(device: Device, installed: readonly InstalledCertificate[]): Promise<CheckIn> {
     await this.#store.recordSync(device.deviceId, this.#parts.clock.now());
-    if (device.state !== 'enrolled') return { deviceId: device.deviceId, state: device.state, profiles: [] };
+    const { state } = device;
+    if (state === 'retired' || state === 'wiped') return { deviceId: device.deviceId, state, profiles: [] };
     const records = this.#store
       .profilesOf(device.deviceId)
       .sort((a, b) => rankOf(a.profile) - rankOf(b.profile));
@@ -373,18 +664,43 @@ export class Mdm {
    * @throws PkiError `profile_not_assigned`.
    */
   async report(device: Device, report: ProfileReport): Promise<void> {
-    const known =
-      this.#store.profile(report.profileId) !== undefined ||
-      this.profileStates(device.deviceId).some(({ profileId }) => profileId === report.profileId);
-    if (!known) throw new PkiError('profile_not_assigned', `a report on an unknown profile`);
-    const { thumbprint, serialNumber, ...rest } = report;
-    await this.#store.recordProfileState({
-      deviceId: device.deviceId,
-      ...rest,
-      thumbprint: thumbprint?.toUpperCase(),
-      serialNumber: serialNumber?.toUpperCase(),
-      at: this.#parts.clock.now(),
-    });
+    const { deviceId } = device;
+    const { profileId, thumbprint } = report;
+    const state = this.#store.profileState(deviceId, profileId);
+    if (state === undefined && this.#store.profile(profileId) === undefined) {
+      throw new PkiError('profile_not_assigned', `a report on an unknown profile`);
+    }
+    const certificate =
+      thumbprint === undefined ? undefined : this.#store.fleet.certificateOf(deviceId, profileId, thumbprint);
+    const isNotified = this.#store.fleet.hasCertificate(deviceId, profileId);
+    if (isOverwritten(state?.issuanceState, report.issuanceState, certificate?.standing)) {
+      const { issuanceState, errorCode, eventId } = report;
+      // What the validation service and the RA said of a certificate is known; the device adds its own part alone.
+      const facts = isNotified
+        ? {
+            thumbprint: certificate?.thumbprint,
+            serialNumber: certificate?.serialNumber,
+            notAfter: certificate?.notAfter,
+          }
+        : {
+            thumbprint: thumbprint?.toUpperCase(),
+            serialNumber: report.serialNumber?.toUpperCase(),
+            notAfter: report.notAfter,
+          };
+      await this.#store.recordProfileState({
+        deviceId,
+        profileId,
+        issuanceState,
+        errorCode,
+        eventId,
+        ...facts,
+        at: this.#parts.clock.now(),
+      });
+    }
+    if (certificate !== undefined && report.issuanceState === 'installed') {
+      await this.#store.fleet.supersedeBefore(certificate, this.#parts.clock.now());
+      await this.enforceLifecycle();
+    }
   }
 
   async #scepForDevice(
@@ -409,9 +725,11 @@ export class Mdm {
       );
       return this.#failed(device, profile, version, 'profile_unresolvable');
     }
-    const challenge = this.#needsCertificate(profile, version, installed)
-      ? await this.#createChallenge(device, profile, version, resolved)
-      : {};
+    const isEntitled = entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good';
+    const challenge =
+      isEntitled && this.#needsCertificate(device, { profile, version, resolved }, installed)
+        ? await this.#createChallenge(device, profile, version, resolved)
+        : {};
     return {
       kind: 'scep',
       profileId,
@@ -447,13 +765,26 @@ export class Mdm {
   }
 
   #needsCertificate(
-    profile: ScepProfile,
-    version: number,
+    device: Device,
+    wanted: {
+      readonly profile: ScepProfile;
+      readonly version: number;
+      readonly resolved: ResolvedScepProfile;
+    },
     installed: readonly InstalledCertificate[],
   ): boolean {
+    const { profile, version, resolved } = wanted;
     const now = this.#parts.clock.now().getTime();
     return !installed.some((certificate) => {
       if (certificate.profileId !== profile.profileId || certificate.version !== version) return false;
+      const known = this.#store.fleet.certificateOf(
+        device.deviceId,
+        profile.profileId,
+        certificate.thumbprint,
+      );
+      // The directory may give another name by now: Intune, too, enrols again for another subject or alternative name.
+      if (known !== undefined && known.contentHash !== contentHashOf(resolved)) return false;
+      if (known?.standing === 'revoked') return false;
       const notAfter = certificate.notAfter.getTime();
       const lifetime =
         certificate.notBefore === undefined
@@ -513,18 +844,54 @@ export class Mdm {
     return record.profile;
   }
 
-  async #setExclusion(
-    profileId: string,
-    deviceId: string,
-    assignment: 'excluded' | 'included',
-  ): Promise<void> {
+  async #setExclusion(profileId: string, deviceId: string, act: 'add' | 'remove'): Promise<void> {
+    this.#knownProfile(profileId);
+    this.#knownDevice(deviceId);
+    const assignment: Assignment = { intent: 'exclude', target: { kind: 'device', id: deviceId } };
+    await this.#store.fleet.changeAssignment(profileId, { assignment, act }, this.#parts.clock.now());
+    this.#parts.log.info({ profileId, deviceId, exclusion: act }, 'assignment set');
+    await this.enforceLifecycle();
+  }
+
+  #assignmentsIn(value: unknown): Assignment[] {
+    const parsed = assignmentSchema.array().max(500).safeParse(value);
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0];
+      throw new PkiError('request_malformed', `assignments.${issue?.path.join('.')}: ${issue?.message}`);
+    }
+    for (const { target } of parsed.data) {
+      if (target.kind === 'group' && this.#store.fleet.group(target.id) === undefined) {
+        throw new PkiError('request_malformed', `assignments: no group ${target.id}`);
+      }
+      if (target.kind === 'device') this.#knownDevice(target.id);
+    }
+    return parsed.data;
+  }
+
+  #staticGroup(groupId: string): void {
+    const found = this.#store.fleet.group(groupId);
+    if (found === undefined) throw new PkiError('request_malformed', `no group ${groupId}`);
+    if (found.rule !== undefined) {
+      throw new PkiError('request_malformed', `group ${groupId} has its members by rule`);
+    }
+  }
+
+  #knownDevice(deviceId: string): void {
+    if (this.#store.device(deviceId) === undefined) {
+      throw new PkiError('device_unknown', `no device ${deviceId}`);
+    }
+  }
+
+  #knownProfile(profileId: string): void {
     if (this.#store.profile(profileId) === undefined) {
       throw new PkiError('profile_not_assigned', `no profile ${profileId}`);
     }
-    if (this.#store.device(deviceId) === undefined)
-      throw new PkiError('device_unknown', `no device ${deviceId}`);
-    await this.#store.setExclusion({ profileId, deviceId, assignment });
-    this.#parts.log.info({ profileId, deviceId, assignment }, 'assignment set');
+  }
+
+  #knownUser(userPrincipalName: string): DeviceUser {
+    const user = this.#store.fleet.user(userPrincipalName);
+    if (user === undefined) throw new PkiError('request_malformed', `no user ${userPrincipalName}`);
+    return user;
   }
 }
 

@@ -10,24 +10,34 @@ import {
   parseCertificate,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { Device } from './device.ts';
+import { type Device, type DeviceUser, type Platform, platforms } from './device.ts';
 
 const profileId = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'letters, digits and hyphens, at most 64');
 const displayName = z.string().min(1).max(200);
+/** The kind of device that the profile is made for; it targets no other. Absent: any kind. */
+const platform = z.enum(platforms).optional();
 
-const trustedCertificateProfile = z.strictObject({
-  kind: z.literal('trustedCertificate'),
-  profileId,
-  displayName,
-  /** Base64 of the DER of one CA certificate. */
-  trustedRootCertificate: z.base64().max(64 * 1024),
-  /** Where the device puts it. A root goes into a root store, an intermediate never does. */
-  destinationStore: z.enum([
-    'computerCertStoreRoot',
-    'computerCertStoreIntermediate',
-    'userCertStoreIntermediate',
-  ]),
-});
+const trustedCertificateProfile = z
+  .strictObject({
+    kind: z.literal('trustedCertificate'),
+    profileId,
+    displayName,
+    platform,
+    /** Base64 of the DER of one CA certificate. */
+    trustedRootCertificate: z.base64().max(64 * 1024),
+    /** Where the device puts it. A root goes into a root store, an intermediate never does. */
+    destinationStore: z.enum([
+      'computerCertStoreRoot',
+      'computerCertStoreIntermediate',
+      'userCertStoreIntermediate',
+    ]),
+  })
+  .refine(
+    (profile) =>
+      profile.destinationStore !== 'userCertStoreIntermediate' ||
+      (profile.platform ?? 'windows') === 'windows',
+    { path: ['destinationStore'], message: 'only Windows has a store for the user' },
+  );
 
 /** Puts one CA certificate on the device. A two-tier PKI takes two: the root and the intermediate. */
 export type TrustedCertificateProfile = z.infer<typeof trustedCertificateProfile>;
@@ -38,66 +48,133 @@ const subjectAlternativeName = z.strictObject({
   name: z.string().min(1).max(1024),
 });
 
-const scepProfile = z
-  .strictObject({
-    kind: z.literal('scep'),
-    profileId,
-    displayName,
-    /** Whose certificate it is. Variables that name the user work in `user` profiles alone. */
-    certificateType: z.enum(['device', 'user']),
-    /** `CN={{DeviceId}},O=Example`: RFC 4514 text with variables. */
-    subjectNameFormat: z.string().min(1).max(1024),
-    /** Graph permits 500; a certificate with more than 100 names is of no use. */
-    customSubjectAlternativeNames: z.array(subjectAlternativeName).max(100).default([]),
-    keyUsage: z
-      .array(z.enum(['digitalSignature', 'keyEncipherment']))
-      .min(1)
-      .refine((usages) => new Set(usages).size === usages.length, 'names a usage twice'),
-    /** Bits of the RSA modulus. Intune also offers 1024, which is refused everywhere by now. */
-    keySize: z.union([z.literal(2048), z.literal(4096)]),
-    /** SHA-256 and up. Intune also offers `sha1`, which is not offered here. */
-    hashAlgorithm: z.literal('sha2').default('sha2'),
-    extendedKeyUsages: z
-      .array(
-        z.strictObject({
-          name: z.string().max(200),
-          objectIdentifier: z
-            .string()
-            .regex(/^[0-2](\.(0|[1-9]\d{0,15})){1,20}$/, 'a dotted object identifier'),
-        }),
-      )
-      .min(1)
-      .max(50)
-      .refine(
-        (usages) => new Set(usages.map((usage) => usage.objectIdentifier)).size === usages.length,
-        'names a purpose twice',
-      ),
-    certificateValidityPeriodValue: z.int().min(1),
-    certificateValidityPeriodScale: z.enum(['days', 'months', 'years']),
-    /** Per cent of the lifetime that is left when the device renews. */
-    renewalThresholdPercentage: z.int().min(1).max(99).default(20),
-    keyStorageProvider: z
-      .enum(['useTpmKspOtherwiseUseSoftwareKsp', 'useTpmKspOtherwiseFail', 'useSoftwareKsp'])
-      .default('useTpmKspOtherwiseUseSoftwareKsp'),
-    scepServerUrls: z
-      .array(z.url({ protocol: /^https?$/ }).max(1024))
-      .min(1)
-      .max(20),
-    /** profileId of the trusted-certificate profile whose certificate the device must find behind the URL. */
-    rootCertificate: profileId,
-  })
-  .superRefine((profile, context) => {
-    if (validityDays(profile) > VALIDITY_DAYS_MAX) {
-      context.addIssue({
-        code: 'custom',
-        path: ['certificateValidityPeriodValue'],
-        message: 'more than 24 months',
-      });
-    }
-  });
+const scepFields = z.strictObject({
+  kind: z.literal('scep'),
+  profileId,
+  displayName,
+  platform,
+  /** Whose certificate it is. Variables that name the user work in `user` profiles alone. */
+  certificateType: z.enum(['device', 'user']),
+  /** `CN={{DeviceId}},O=Example`: RFC 4514 text with variables. */
+  subjectNameFormat: z.string().min(1).max(1024),
+  /** Graph permits 500; a certificate with more than 100 names is of no use. */
+  customSubjectAlternativeNames: z.array(subjectAlternativeName).max(100).default([]),
+  keyUsage: z
+    .array(z.enum(['digitalSignature', 'keyEncipherment']))
+    .min(1)
+    .refine((usages) => new Set(usages).size === usages.length, 'names a usage twice'),
+  /** Bits of the RSA modulus. Intune also offers 1024, which is refused everywhere by now. */
+  keySize: z.union([z.literal(2048), z.literal(4096)]),
+  /** SHA-256 and up. Intune also offers `sha1`, which is not offered here. */
+  hashAlgorithm: z.literal('sha2').default('sha2'),
+  extendedKeyUsages: z
+    .array(
+      z.strictObject({
+        name: z.string().max(200),
+        objectIdentifier: z
+          .string()
+          .regex(/^[0-2](\.(0|[1-9]\d{0,15})){1,20}$/, 'a dotted object identifier'),
+      }),
+    )
+    .min(1)
+    .max(50)
+    .refine(
+      (usages) => new Set(usages.map((usage) => usage.objectIdentifier)).size === usages.length,
+      'names a purpose twice',
+    ),
+  certificateValidityPeriodValue: z.int().min(1),
+  certificateValidityPeriodScale: z.enum(['days', 'months', 'years']),
+  /** Per cent of the lifetime that is left when the device renews. */
+  renewalThresholdPercentage: z.int().min(1).max(99).default(20),
+  keyStorageProvider: z
+    .enum([
+      'useTpmKspOtherwiseUseSoftwareKsp',
+      'useTpmKspOtherwiseFail',
+      'usePassportForWorkKspOtherwiseFail',
+      'useSoftwareKsp',
+    ])
+    .default('useTpmKspOtherwiseUseSoftwareKsp'),
+  /** Whose store the certificate goes to, on Windows; that of `certificateType` if absent. */
+  certificateStore: z.enum(['user', 'machine']).optional(),
+  /** The device goes through them in an order of its own until one answers. */
+  scepServerUrls: z
+    .array(z.url({ protocol: /^https?$/ }).max(1024))
+    .min(1, 'a SCEP profile needs the URL of a SCEP server')
+    .max(20)
+    .refine((urls) => new Set(urls).size === urls.length, 'names a URL twice'),
+  /** profileId of the trusted-certificate profile whose certificate the device must find behind the URL. */
+  rootCertificate: profileId,
+});
+
+const scepProfile = scepFields.superRefine((profile, context) => {
+  for (const { field, why } of contradictionsIn(profile)) {
+    context.addIssue({ code: 'custom', path: [field], message: why });
+  }
+});
 
 /** Lets the device get a certificate by SCEP. Field names and words are those of Intune's Graph resource. */
 export type ScepProfile = z.infer<typeof scepProfile>;
+
+/** id-kp-clientAuth, RFC 5280 §4.2.1.12. */
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
+/** Devices check in once in eight hours; a threshold that leaves less than a day would be missed by one that is off at night. */
+const RENEWAL_WINDOW_DAYS_MIN = 1;
+
+/** Fields that cannot both be meant, each with what is wrong; what one field alone shows is in the schema. */
+function* contradictionsIn(
+  profile: z.infer<typeof scepFields>,
+): Generator<{ readonly field: keyof ScepProfile; readonly why: string }> {
+  const days = validityDays(profile);
+  if (days > VALIDITY_DAYS_MAX) {
+    yield { field: 'certificateValidityPeriodValue', why: 'more than 24 months' };
+  }
+  const window = (days * profile.renewalThresholdPercentage) / 100;
+  if (window < RENEWAL_WINDOW_DAYS_MIN) {
+    yield {
+      field: 'renewalThresholdPercentage',
+      why: `${profile.renewalThresholdPercentage} % of this validity is less than a day: a device would miss it`,
+    };
+  }
+  const purposes = profile.extendedKeyUsages.map((usage) => usage.objectIdentifier);
+  // TLS 1.3 (RFC 8446 §4.4.2.2) and every EAP-TLS client sign; a key that only encrypts cannot authenticate.
+  if (purposes.includes(CLIENT_AUTH) && !profile.keyUsage.includes('digitalSignature')) {
+    yield {
+      field: 'keyUsage',
+      why: 'key usage and purposes disagree: Client Authentication needs digitalSignature',
+    };
+  }
+  yield* contradictionsOfPlatform(profile);
+  const wanted = profile.certificateType === 'user' ? 'user' : 'machine';
+  if (profile.certificateStore === 'user' && wanted === 'machine') {
+    yield { field: 'certificateStore', why: 'a device certificate does not belong into the store of a user' };
+  }
+}
+
+function* contradictionsOfPlatform(
+  profile: z.infer<typeof scepFields>,
+): Generator<{ readonly field: keyof ScepProfile; readonly why: string }> {
+  const { platform: kind, keyStorageProvider, keySize } = profile;
+  if (kind === 'android' && profile.scepServerUrls.some((url) => !url.startsWith('https:'))) {
+    yield { field: 'scepServerUrls', why: 'Android devices take https alone' };
+  }
+  if (keyStorageProvider === 'usePassportForWorkKspOtherwiseFail') {
+    if (kind !== 'windows') {
+      yield { field: 'keyStorageProvider', why: 'Windows Hello for Business needs platform windows' };
+    }
+    if (profile.certificateType !== 'user') {
+      yield { field: 'keyStorageProvider', why: 'Windows Hello for Business needs certificateType user' };
+    }
+    if (keySize !== 2048) {
+      yield { field: 'keySize', why: 'Windows Hello for Business has keys of 2048 bits alone' };
+    }
+  }
+  if (kind === 'windows' && keySize === 4096 && keyStorageProvider === 'useTpmKspOtherwiseFail') {
+    yield { field: 'keySize', why: 'a TPM has no keys of 4096 bits: take useSoftwareKsp, or 2048' };
+  }
+  if (profile.certificateStore !== undefined && kind !== undefined && kind !== 'windows') {
+    yield { field: 'certificateStore', why: 'only Windows has a store for the machine and one for the user' };
+  }
+}
 
 /** A profile of any kind. */
 export type Profile = TrustedCertificateProfile | ScepProfile;
@@ -136,55 +213,88 @@ export interface ResolvedScepProfile {
 
 /** Where a variable's value comes from. */
 interface Variable {
-  readonly of: 'device' | 'user';
-  readonly value: (device: Device) => string | undefined;
+  readonly of: 'device' | 'user' | 'either';
+  /** Kinds of device that have it; any if absent. */
+  readonly platforms?: readonly Platform[];
+  readonly value: (device: Device, certificateType: ScepProfile['certificateType']) => string | undefined;
 }
 
+const imei: Variable = {
+  of: 'device',
+  platforms: ['iOS', 'android'],
+  value: (device) => device.attributes?.imei,
+};
+const ofDevice = (value: (device: Device) => string | undefined): Variable => ({ of: 'device', value });
+const ofUser = (value: (user: DeviceUser) => string | undefined): Variable => ({
+  of: 'user',
+  value: ({ user }) => (user === undefined ? undefined : value(user)),
+});
+
 /**
- * Intune's variables, in its spellings. Those that stand for something that this MDM does not learn (IMEI, MEID, Wi-Fi
- * address, joined domain) are known by name and never have a value.
+ * Intune's variables, in its spellings.
  *
  * Trust: `DeviceName` and `SerialNumber` are what the device said of itself. A certificate that must prove which device
- * this is uses `DeviceId` or `AAD_Device_ID`.
+ * this is uses `DeviceId` or `AAD_Device_ID`. The rest is the administrator's word, or the directory's.
  */
 const variables: ReadonlyMap<string, Variable> = new Map<string, Variable>([
-  ['DeviceId', { of: 'device', value: (device) => device.deviceId }],
-  ['AAD_Device_ID', { of: 'device', value: (device) => device.azureADDeviceId }],
-  ['AzureADDeviceId', { of: 'device', value: (device) => device.azureADDeviceId }],
-  ['DeviceName', { of: 'device', value: (device) => device.deviceName }],
-  ['SerialNumber', { of: 'device', value: (device) => device.serialNumber }],
-  ['SERIALNUMBER', { of: 'device', value: (device) => device.serialNumber }],
-  ['Device_Serial', { of: 'device', value: (device) => device.serialNumber }],
-  ...['Device_IMEI', 'IMEI', 'IMEINumber', 'MEID', 'WiFiMacAddress', 'FullyQualifiedDomainName'].map(
-    (name): [string, Variable] => [name, { of: 'device', value: () => undefined }],
-  ),
-  ['UserName', { of: 'user', value: (device) => device.user?.userName }],
-  ['UserPrincipalName', { of: 'user', value: (device) => device.user?.userPrincipalName }],
-  ['EmailAddress', { of: 'user', value: (device) => device.user?.emailAddress }],
+  ['DeviceId', ofDevice((device) => device.deviceId)],
+  ['AAD_Device_ID', ofDevice((device) => device.azureADDeviceId)],
+  ['AzureADDeviceId', ofDevice((device) => device.azureADDeviceId)],
+  ['DeviceName', ofDevice((device) => device.deviceName)],
+  ['SerialNumber', ofDevice((device) => device.serialNumber)],
+  ['SERIALNUMBER', ofDevice((device) => device.serialNumber)],
+  ['Device_Serial', ofDevice((device) => device.serialNumber)],
+  ['Device_IMEI', imei],
+  ['IMEI', imei],
+  ['IMEINumber', imei],
+  ['MEID', { ...imei, value: (device) => device.attributes?.meid }],
+  ['WiFiMacAddress', ofDevice((device) => device.attributes?.wifiMacAddress)],
+  [
+    'FullyQualifiedDomainName',
+    {
+      of: 'device',
+      platforms: ['windows'],
+      value: (device) => device.attributes?.fullyQualifiedDomainName,
+    },
+  ],
+  ['UserName', ofUser((user) => user.userName)],
+  ['UserPrincipalName', ofUser((user) => user.userPrincipalName)],
+  ['EmailAddress', ofUser((user) => user.emailAddress)],
+  ['OnPrem_Distinguished_Name', ofUser((user) => user.onPremisesDistinguishedName)],
+  ['OnPremisesSamAccountName', ofUser((user) => user.onPremisesSamAccountName)],
   [
     'OnPremisesSecurityIdentifier',
-    { of: 'user', value: (device) => device.user?.onPremisesSecurityIdentifier },
+    {
+      of: 'either',
+      value: ({ user, attributes }, certificateType) =>
+        (certificateType === 'user' ? user : attributes)?.onPremisesSecurityIdentifier,
+    },
   ],
-  ...['OnPrem_Distinguished_Name', 'OnPremisesSamAccountName'].map((name): [string, Variable] => [
-    name,
-    { of: 'user', value: () => undefined },
-  ]),
 ]);
 
 /** The variable that stands for a whole URI, KB5014754's strong mapping, and has no place anywhere else. */
 const SECURITY_IDENTIFIER = 'OnPremisesSecurityIdentifier';
+/** The variable that stands for a whole subject. */
+const DISTINGUISHED_NAME = 'OnPrem_Distinguished_Name';
 
 /** Splits `CN={{DeviceId}},O=x` into literals and variable names, in turn; literals stand at even places. */
 function splitFormat(format: string): string[] {
   return format.split(/\{\{([^{}]*)\}\}/);
 }
 
+/** Whom a certificate is made out for. */
+interface Owner {
+  readonly device: Device;
+  readonly certificateType: ScepProfile['certificateType'];
+}
+
 /** Puts the device's values in; `encode` makes each fit its place, so that a value can never add a part of its own. */
-function substitute(format: string, device: Device, encode: (value: string) => string): string {
+function substitute(format: string, owner: Owner, encode: (value: string) => string): string {
+  const { device, certificateType } = owner;
   return splitFormat(format)
     .map((part, index) => {
       if (index % 2 === 0) return part;
-      const value = variables.get(part)?.value(device);
+      const value = variables.get(part)?.value(device, certificateType);
       if (value === undefined || value === '') {
         throw new PkiError('profile_unresolvable', `{{${part}}} has no value for device ${device.deviceId}`);
       }
@@ -209,9 +319,12 @@ export function resolveProfile(profile: ScepProfile, device: Device): ResolvedSc
   if (profile.certificateType === 'user' && device.user === undefined) {
     throw new PkiError('profile_unresolvable', `device ${device.deviceId} has no user`);
   }
+  const owner: Owner = { device, certificateType: profile.certificateType };
+  // The directory's distinguished name is a whole subject; every other value is one attribute or a part of one.
+  const encode = profile.subjectNameFormat === `{{${DISTINGUISHED_NAME}}}` ? asIs : escapeRdnValue;
   let subject: string;
   try {
-    subject = nameToString(nameFromString(substitute(profile.subjectNameFormat, device, escapeRdnValue)));
+    subject = nameToString(nameFromString(substitute(profile.subjectNameFormat, owner, encode)));
   } catch (cause) {
     if (cause instanceof PkiError && cause.code === 'name_malformed') {
       throw new PkiError('profile_unresolvable', `subjectNameFormat: ${cause.message}`, { cause });
@@ -220,7 +333,7 @@ export function resolveProfile(profile: ScepProfile, device: Device): ResolvedSc
   }
   return {
     subject,
-    subjectAltName: profile.customSubjectAlternativeNames.map((san) => resolveName(san, device)),
+    subjectAltName: profile.customSubjectAlternativeNames.map((san) => resolveName(san, owner)),
     keyUsage: profile.keyUsage,
     extKeyUsage: profile.extendedKeyUsages.map((usage) => usage.objectIdentifier),
     keyLength: profile.keySize,
@@ -229,13 +342,13 @@ export function resolveProfile(profile: ScepProfile, device: Device): ResolvedSc
 
 const asIs = (value: string) => value;
 
-function resolveName(san: ScepProfile['customSubjectAlternativeNames'][number], device: Device): ProfileName {
+function resolveName(san: ScepProfile['customSubjectAlternativeNames'][number], owner: Owner): ProfileName {
   switch (san.sanType) {
     case 'domainNameService':
       return {
         type: 'dNSName',
         value: fitting(
-          substitute(san.name, device, asIs),
+          substitute(san.name, owner, asIs),
           /^(?!.{254})([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/i,
           'a DNS name',
         ),
@@ -244,7 +357,7 @@ function resolveName(san: ScepProfile['customSubjectAlternativeNames'][number], 
       return {
         type: 'rfc822Name',
         value: fitting(
-          substitute(san.name, device, asIs),
+          substitute(san.name, owner, asIs),
           /^[!#-'*+\--9=?A-Z^-~]{1,64}@[a-z0-9.-]{1,253}$/i,
           'an e-mail address',
         ),
@@ -253,24 +366,24 @@ function resolveName(san: ScepProfile['customSubjectAlternativeNames'][number], 
       return {
         type: 'userPrincipalName',
         value: fitting(
-          substitute(san.name, device, asIs),
+          substitute(san.name, owner, asIs),
           /^[^@\s\p{C}]{1,256}@[^@\s\p{C}]{1,256}$/u,
           'a user principal name',
         ),
       };
     case 'universalResourceIdentifier':
-      return { type: 'uniformResourceIdentifier', value: resolveUri(san.name, device) };
+      return { type: 'uniformResourceIdentifier', value: resolveUri(san.name, owner) };
   }
 }
 
-function resolveUri(format: string, device: Device): string {
+function resolveUri(format: string, owner: Owner): string {
   if (format === `{{${SECURITY_IDENTIFIER}}}`) {
-    const identifier = fitting(substitute(format, device, asIs), /^S-1-\d{1,15}(-\d{1,10}){1,15}$/, 'a SID');
+    const identifier = fitting(substitute(format, owner, asIs), /^S-1-\d{1,15}(-\d{1,10}){1,15}$/, 'a SID');
     return `tag:microsoft.com,2022-09-14:sid:${identifier}`;
   }
   // Values are percent-encoded, so that a device's name cannot add a path or another scheme.
   return fitting(
-    substitute(format, device, encodeURIComponent),
+    substitute(format, owner, encodeURIComponent),
     /^[a-z][a-z0-9+.-]*:[\w\-.~:/?#[\]@!$&'()*+,;=%]+$/i,
     'a URI',
   );
@@ -344,6 +457,15 @@ const sampleDevice: Device = {
     userPrincipalName: 'sample@example.com',
     emailAddress: 'sample@example.com',
     onPremisesSecurityIdentifier: 'S-1-5-21-1-2-3-4',
+    onPremisesDistinguishedName: 'CN=sample,DC=example,DC=com',
+    onPremisesSamAccountName: 'sample',
+  },
+  attributes: {
+    imei: '000000000000000',
+    meid: '00000000000000',
+    wifiMacAddress: '00:00:00:00:00:00',
+    fullyQualifiedDomainName: 'sample.example.com',
+    onPremisesSecurityIdentifier: 'S-1-5-21-1-2-3-5',
   },
 };
 
@@ -357,14 +479,6 @@ function checkFormats(profile: ScepProfile): void {
     })),
   ];
   for (const { field, format, place } of formats) checkFormat(profile, field, format, place);
-  // Variables that never have a value here are left to the device's own error; all else must resolve now.
-  if (
-    formats.some(({ format }) =>
-      variableNames(format).some((name) => variables.get(name)?.value(sampleDevice) === undefined),
-    )
-  ) {
-    return;
-  }
   try {
     resolveProfile(profile, sampleDevice);
   } catch (cause) {
@@ -392,6 +506,12 @@ function checkFormat(profile: ScepProfile, field: string, format: string, place:
     if (variable.of === 'user' && profile.certificateType === 'device') {
       throw invalid(`{{${name}}} needs certificateType user`);
     }
+    if (profile.platform !== undefined && variable.platforms?.includes(profile.platform) === false) {
+      throw invalid(`{{${name}}} does not exist on ${profile.platform}`);
+    }
+    if (name === DISTINGUISHED_NAME && (place !== 'subject' || format !== `{{${DISTINGUISHED_NAME}}}`)) {
+      throw invalid(`{{${name}}} stands alone, as the whole subject`);
+    }
     if (
       name === SECURITY_IDENTIFIER &&
       (place !== 'universalResourceIdentifier' || format !== `{{${SECURITY_IDENTIFIER}}}`)
@@ -413,6 +533,7 @@ export function needsNewCertificate(before: Profile, after: Profile): boolean {
 function certificateFields(profile: Profile): unknown {
   if (profile.kind === 'trustedCertificate')
     return [profile.trustedRootCertificate, profile.destinationStore];
+  // Root certificate and hash are not in it: they matter to the way of enrolling, not to what is enrolled.
   return [
     profile.certificateType,
     profile.subjectNameFormat,
@@ -423,5 +544,6 @@ function certificateFields(profile: Profile): unknown {
     profile.certificateValidityPeriodValue,
     profile.certificateValidityPeriodScale,
     profile.keyStorageProvider,
+    profile.certificateStore,
   ];
 }

@@ -25,7 +25,7 @@ export const resultCodes = {
   ChallengeExpired: 'more than 60 minutes have passed',
   BadCertificateRequestIdInChallenge:
     'the certificate request id is not one that was given out for this device and profile, or the request names another device of this tenant; in a notification: validateRequest has not accepted this very request',
-  BadDeviceIdInChallenge: 'the device is unknown, retired or wiped',
+  BadDeviceIdInChallenge: 'the device is unknown, retired, wiped or lost, or broke the rules for too long',
   BadUserIdInChallenge: 'the device belongs to another user, or to none, by now',
   ScepProfileNoLongerTargetedToTheClient: 'the profile was deleted, or no longer targets the device',
   SubjectNameMissing: 'the request has an empty subject',

@@ -23,7 +23,10 @@ import {
   challengeHashOf,
   parseChallenge,
 } from './challenges.ts';
-import type { FailureNotification, MdmStore, SuccessNotification } from './mdm-store.ts';
+import type { CertificateRecord } from './fleet-store.ts';
+import { entitlementOfDevice } from './lifecycle.ts';
+import type { FailureNotification, MdmStore, ProfileStateChange, SuccessNotification } from './mdm-store.ts';
+import type { ResolvedScepProfile } from './profiles.ts';
 import { type ResultCode, resultCodes } from './result-codes.ts';
 
 /** An answer as it goes over the wire. HTTP 200 carries any of them; only `Success` is a yes. */
@@ -85,7 +88,7 @@ export async function validateRequest(
   const failed = [
     ...timestampFaults(payload, parts.clock.now()),
     ...recordFaults(parts.store, payload),
-    ...targetFaults(parts.store, payload),
+    ...targetFaults(parts.store, payload, parts.clock.now()),
     ...foreignFaults(parts.store, csr, payload),
     ...requestFaults(csr, payload),
   ];
@@ -123,34 +126,21 @@ export async function successNotification(
   parts: ValidationServiceParts,
   request: SuccessNotificationRequest,
 ): Promise<ServiceAnswer> {
-  const opened = await openValidated(parts, request);
-  if (opened.code !== 'Success') return answerOf([opened.code]);
-  const { csr, payload } = opened;
-  const failed = targetFaults(parts.store, payload);
-  if (failed.length > 0) return answerOf(failed);
-
-  const { certificateRequest: _, ...notification } = request;
-  const at = parts.clock.now();
-  await parts.store.recordNotification(
-    {
-      kind: 'success',
-      deviceId: payload.deviceId,
-      profileId: payload.profileId,
-      requestHash: requestHashOf(csr),
-      receivedAt: at,
-      notification,
-    },
-    {
-      deviceId: payload.deviceId,
-      profileId: payload.profileId,
-      issuanceState: 'issued',
+  return await takeNotification(parts, request, (payload) => {
+    const failed = targetFaults(parts.store, payload, parts.clock.now());
+    if (failed.length > 0) return failed;
+    const { certificateRequest: _, ...notification } = request;
+    const certificate = {
       thumbprint: request.certificateThumbprint.toUpperCase(),
       serialNumber: request.certificateSerialNumber.toUpperCase(),
       notAfter: new Date(request.certificateExpirationDateUtc),
-      at,
-    },
-  );
-  return answerOf([]);
+    };
+    return {
+      outcome: { kind: 'success', notification },
+      change: { issuanceState: 'issued', ...certificate },
+      certificate: { ...certificate, issuerName: request.issuingCertificateAuthority },
+    };
+  });
 }
 
 /**
@@ -162,29 +152,61 @@ export async function failureNotification(
   parts: ValidationServiceParts,
   request: FailureNotificationRequest,
 ): Promise<ServiceAnswer> {
+  return await takeNotification(parts, request, () => {
+    const { certificateRequest: _, ...notification } = request;
+    return {
+      outcome: { kind: 'failure', notification },
+      change: { issuanceState: 'issueFailed', errorCode: request.hResult },
+    };
+  });
+}
+
+/** What a notification says. */
+interface Taken {
+  readonly outcome:
+    | { readonly kind: 'success'; readonly notification: SuccessNotification }
+    | { readonly kind: 'failure'; readonly notification: FailureNotification };
+  readonly change: Omit<ProfileStateChange, 'deviceId' | 'profileId' | 'at'>;
+  readonly certificate?: Pick<CertificateRecord, 'serialNumber' | 'issuerName' | 'thumbprint' | 'notAfter'>;
+}
+
+/** Opens the request again, and writes down what `take` makes of it, or answers the faults that it finds. */
+async function takeNotification(
+  parts: ValidationServiceParts,
+  request: { readonly transactionId: string; readonly certificateRequest: string },
+  take: (payload: ChallengePayload) => readonly ResultCode[] | Taken,
+): Promise<ServiceAnswer> {
   const opened = await openValidated(parts, request);
   if (opened.code !== 'Success') return answerOf([opened.code]);
   const { csr, payload } = opened;
-  const { certificateRequest: _, ...notification } = request;
+  const taken = take(payload);
+  if (!('outcome' in taken)) return answerOf(taken);
+  const { deviceId, profileId, challengeId, userId } = payload;
   const at = parts.clock.now();
+  const { certificate } = taken;
   await parts.store.recordNotification(
-    {
-      kind: 'failure',
-      deviceId: payload.deviceId,
-      profileId: payload.profileId,
-      requestHash: requestHashOf(csr),
-      receivedAt: at,
-      notification,
-    },
-    {
-      deviceId: payload.deviceId,
-      profileId: payload.profileId,
-      issuanceState: 'issueFailed',
-      errorCode: request.hResult,
-      at,
+    { deviceId, profileId, requestHash: requestHashOf(csr), receivedAt: at, ...taken.outcome },
+    { deviceId, profileId, at, ...taken.change },
+    certificate && {
+      ...certificate,
+      deviceId,
+      profileId,
+      profileVersion: parts.store.challenge(challengeId)?.profileVersion ?? 0,
+      userId,
+      contentHash: contentHashOf(payload),
+      issuedAt: at,
     },
   );
   return answerOf([]);
+}
+
+/** SHA-256, lower-case hexadecimal, of what a request must say: equal exactly if the same request would do. */
+export function contentHashOf(expected: Omit<ResolvedScepProfile, 'keyLength'>): string {
+  const { subject, subjectAltName, keyUsage, extKeyUsage } = expected;
+  const names = subjectAltName.map(({ type, value }) => [type, value]);
+  return createHash('sha256')
+    .update(JSON.stringify([subject, names, keyUsage, extKeyUsage]), 'utf8')
+    .digest('hex');
 }
 
 // --- opening ----------------------------------------------------------------------------------------------------------
@@ -280,10 +302,11 @@ function recordFaults(store: MdmStore, payload: ChallengePayload): ResultCode[] 
   return known ? [] : ['BadCertificateRequestIdInChallenge'];
 }
 
-function targetFaults(store: MdmStore, payload: ChallengePayload): ResultCode[] {
+function targetFaults(store: MdmStore, payload: ChallengePayload, now: Date): ResultCode[] {
   const device = store.device(payload.deviceId);
   const faults: ResultCode[] = [];
-  if (device?.state !== 'enrolled') faults.push('BadDeviceIdInChallenge');
+  if (device === undefined || entitlementOfDevice(device, now).standing !== 'good')
+    faults.push('BadDeviceIdInChallenge');
   if (payload.userId !== undefined && device?.user?.userId !== payload.userId)
     faults.push('BadUserIdInChallenge');
   if (!store.isTargeted(payload.profileId, payload.deviceId)) {
