@@ -232,20 +232,47 @@ const intune = z
   .strictObject({
     tenant: z.string().min(1).describe('Tenant id or domain.'),
     appId: z.string().min(1).describe('Client id of the app registration with `scep_challenge_provider`.'),
-    secret,
+    secret: secret.optional().describe('Reference to the client secret of the app registration.'),
+    clientCertificate: z
+      .strictObject({ certificate: file, key: fileKey })
+      .optional()
+      .describe('The certificate that the app registration knows, in the place of a secret. RSA.'),
+    cloud: z
+      .enum(['public', 'usGov', 'usGovDoD', 'china'])
+      .default('public')
+      .describe(
+        'Microsoft’s cloud of the tenant. `usGov`: GCC High; GCC itself is in the public one. `china`: 21Vianet.',
+      ),
     authority: z
       .url({ protocol: /^https$/ })
       .optional()
-      .describe('Token authority; Microsoft’s public cloud if absent.'),
+      .describe('Token authority; that of the cloud if absent.'),
     graph: z
       .url({ protocol: /^https$/ })
       .optional()
-      .describe('Microsoft Graph; the public cloud if absent.'),
+      .describe('Microsoft Graph; that of the cloud if absent.'),
     intuneResource: z
       .url({ protocol: /^https$/ })
       .optional()
-      .describe('Intune’s resource; the public cloud if absent.'),
+      .describe('Intune’s resource; that of the cloud if absent.'),
     extraCa: file.optional().describe('PEM of further CAs to trust for these calls.'),
+    timeout: durationMs.default(20_000).describe('Of one HTTP attempt.'),
+    budget: durationMs
+      .default(60_000)
+      .refine((ms) => ms <= 75_000, 'at most 75s: Entra application proxy gives up after 85s')
+      .describe('Of validation and notification of a request together, with all retries.'),
+    revocation: z
+      .strictObject({
+        every: durationMs
+          .default(5 * 60_000)
+          .refine((ms) => ms >= 1000, 'at least 1s')
+          .describe('How often Intune is asked what it wants revoked.'),
+      })
+      .optional()
+      .describe('Fetches Intune’s revocation requests for the endpoint’s CA; not fetched if absent.'),
+  })
+  .refine(({ secret, clientCertificate }) => (secret === undefined) !== (clientCertificate === undefined), {
+    message: 'exactly one of secret, clientCertificate',
   })
   .describe('Microsoft Intune, or whatever speaks its contract.');
 
@@ -797,6 +824,23 @@ const server = z
       })
       .prefault({})
       .describe('Requests that wait for a certificate manager.'),
+    selfTest: z
+      .strictObject({
+        every: durationMs
+          .default(15 * 60_000)
+          .refine((ms) => ms >= 60_000, 'at least a minute')
+          .describe('How often each endpoint is tested.'),
+        endpoints: z.array(name).min(1).optional().describe('Which endpoints; all if absent.'),
+        publicUrl: z
+          .url({ protocol: /^https?$/ })
+          .optional()
+          .describe(
+            'Where devices find the server, without a path: `https://scep.example.com`. The tests go that way, through the edge; to `listen` if absent.',
+          ),
+        extraCa: file.optional().describe('PEM of further CAs to trust for `publicUrl`.'),
+      })
+      .optional()
+      .describe('Endpoints are tested by a device of the server’s own; see self-test.md.'),
     templates: z
       .array(template)
       .default([])
@@ -835,6 +879,10 @@ const server = z
           ['issuers', index, 'ocspUrls'],
           'certificates would name a responder that is not there: add ocsp',
         );
+    }
+    for (const [index, tested] of (config.selfTest?.endpoints ?? []).entries()) {
+      if (!config.endpoints.some((item) => item.name === tested))
+        report(['selfTest', 'endpoints', index], `there is no endpoint “${tested}”`);
     }
     for (const [index, { endpoint: of }] of (config.admin?.ndesPages ?? []).entries()) {
       const named = config.endpoints.find((item) => item.name === of);

@@ -4,6 +4,7 @@ import { PkiError } from '../errors.ts';
 import { secretFromReference } from '../keys/index.ts';
 import type { OneTimeChallenges, Validator } from '../ra/index.ts';
 import { manualApprovalValidator, staticSecretValidator, webhookValidator } from '../ra/index.ts';
+import type { IntuneConnection } from '../ra/validators/intune-service.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { readText, tlsIdentity } from './identity.ts';
 
@@ -12,6 +13,37 @@ export const PROVIDER_NAME_AND_VERSION = 'Leafgate/0.1.0';
 
 /** One entry of an endpoint's `validators`. */
 export type ValidatorChoice = NonNullable<Config['server']>['endpoints'][number]['validators'][number];
+
+/** The `intune` of an endpoint's `validators`. */
+export type IntuneChoice = NonNullable<ValidatorChoice['intune']>;
+
+/**
+ * The connection to Intune that a validator names.
+ *
+ * @throws PkiError `config_invalid` if a secret or a file cannot be read.
+ */
+export function intuneConnectionOf(choice: IntuneChoice): IntuneConnection {
+  const { tenant, appId, cloud, authority, graph, intuneResource, extraCa, timeout } = choice;
+  return {
+    tenant,
+    appId,
+    credential: intuneCredentialOf(choice),
+    cloud,
+    authority,
+    graph,
+    intuneResource,
+    ...(extraCa === undefined ? {} : { extraCa: readText(extraCa) }),
+    timeoutMs: timeout,
+  };
+}
+
+function intuneCredentialOf({ secret, clientCertificate }: IntuneChoice): IntuneConnection['credential'] {
+  if (secret !== undefined) return { secret: secretFromReference(secret) };
+  if (clientCertificate === undefined)
+    throw new PkiError('config_invalid', 'the intune validator has neither a secret nor a certificate');
+  const { cert, key } = tlsIdentity(clientCertificate);
+  return { certificate: cert, privateKey: key };
+}
 
 /** What validators share. */
 export interface ValidatorSurroundings {
@@ -57,12 +89,10 @@ export async function openValidator(
   }
   if (choice.intune !== undefined) {
     const { intuneValidator } = await import('../ra/validators/intune.ts');
-    const { extraCa, secret, ...rest } = choice.intune;
     const validator = intuneValidator({
-      ...rest,
-      secret: secretFromReference(secret),
-      ...(extraCa === undefined ? {} : { extraCa: readText(extraCa) }),
+      ...intuneConnectionOf(choice.intune),
       providerNameAndVersion: PROVIDER_NAME_AND_VERSION,
+      budgetMs: choice.intune.budget,
       log,
       clock,
     });
