@@ -779,6 +779,14 @@ const table = {
     cause: 'A key of the configuration file is unknown, missing or has an impossible value.',
     mend: 'The message names the key and what it takes.',
   },
+  command_invalid: {
+    kind: 'misconfigured',
+    http: 500,
+    text: 'the command cannot be run as it was given',
+    cause:
+      'An option or argument of a command is missing, has an impossible value, or names what is not there.',
+    mend: 'The message says which; the command with --help lists what it takes.',
+  },
   key_capability: {
     kind: 'misconfigured',
     http: 500,

@@ -75,13 +75,13 @@ export class ScepClient {
    * @throws PkiError `server_unreachable`, `server_answer`.
    */
   async capabilities(): Promise<Capabilities> {
-    this.#capabilities ??= answered(await this.#transport.capabilities());
+    this.#capabilities ??= this.#answered(await this.#transport.capabilities());
     return this.#capabilities;
   }
 
   /** GetCACert. What comes back is not trusted yet: see `checkAuthority`. Throws as `capabilities`. */
   async caCertificates(): Promise<CaCertificates> {
-    return answered(await this.#transport.caCertificates());
+    return this.#answered(await this.#transport.caCertificates());
   }
 
   /** How a message to this server is made: as it was chosen, else the best that the server says it can. */
@@ -101,7 +101,7 @@ export class ScepClient {
    * @throws PkiError `server_unreachable`, `server_answer`, `scep_signature`, `cms_malformed`.
    */
   async nextCaCertificates(current: readonly Certificate[]): Promise<readonly Certificate[]> {
-    const body = answered(await this.#transport.nextCaCertificates());
+    const body = this.#answered(await this.#transport.nextCaCertificates());
     let failure: unknown;
     for (const certificate of current) {
       try {
@@ -125,7 +125,9 @@ export class ScepClient {
     authority: TrustedAuthority,
     password?: string,
   ): Promise<CertRep> {
-    const body = answered(await this.#transport.pkiOperation(message.message, await this.capabilities()));
+    const body = this.#answered(
+      await this.#transport.pkiOperation(message.message, await this.capabilities()),
+    );
     return await parseCertRep(body, {
       signers: authority.signers,
       transactionID: message.transactionID,
@@ -221,20 +223,20 @@ export class ScepClient {
     );
     return await this.send({ message, transactionID, senderNonce }, identity, authority);
   }
+
+  #answered<T>(exchange: Exchange<T>): T {
+    switch (exchange.exchange) {
+      case 'answered':
+        return exchange.value;
+      case 'unavailable':
+        throw new PkiError('server_unreachable', `${this.url.origin} does not answer: ${exchange.detail}`);
+      case 'unusable':
+        throw new PkiError('server_answer', `${this.url.href}: ${exchange.detail}`);
+    }
+  }
 }
 
 /** Whether an answer can be encrypted to the key of a certificate: to RSA alone. */
 export function canBeEncryptedTo({ spki }: Certificate): boolean {
   return parsePublicKeyInfo(spki).type === 'rsa';
-}
-
-function answered<T>(exchange: Exchange<T>): T {
-  switch (exchange.exchange) {
-    case 'answered':
-      return exchange.value;
-    case 'unavailable':
-      throw new PkiError('server_unreachable', exchange.detail);
-    case 'unusable':
-      throw new PkiError('server_answer', exchange.detail);
-  }
 }

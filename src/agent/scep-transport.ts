@@ -47,7 +47,7 @@ const noSuchOperation: ReadonlySet<number> = new Set([400, 403, 404, 405, 501]);
 export function scepUrlOf(serverUrl: string): URL {
   const url = URL.canParse(serverUrl) ? new URL(serverUrl) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol)) {
-    throw new PkiError('server_answer', `the profile’s SCEP server ${serverUrl} is no http or https URL`);
+    throw new PkiError('server_answer', `the SCEP URL ${serverUrl} is no http or https URL`);
   }
   url.search = '';
   url.hash = '';

@@ -42,11 +42,11 @@ export function addAdmin(program: Command): void {
     .option('--json', 'for machines')
     .action(async (name: string, options: TokenOptions) => {
       const [first, ...more] = options.role;
-      if (first === undefined) throw new PkiError('request_malformed', '--role: at least one');
+      if (first === undefined) throw new PkiError('command_invalid', '--role: at least one');
       await withAuthorities(options.config, async ({ store }, config) => {
         for (const endpoint of options.endpoint ?? []) {
           if (!config.endpoints.some((item) => item.name === endpoint))
-            throw new PkiError('config_invalid', `there is no endpoint “${endpoint}”`);
+            throw new PkiError('command_invalid', `there is no endpoint “${endpoint}”`);
         }
         const made = await createAdminToken(
           store,
@@ -84,7 +84,7 @@ export function addAdmin(program: Command): void {
           text: `the token ${name} opens nothing any more`,
           detail: { token: name },
         });
-        if (outcome === 'unknown') throw new PkiError('request_malformed', `there is no token “${name}”`);
+        if (outcome === 'unknown') throw new PkiError('command_invalid', `there is no token “${name}”`);
         console.log(`${name}: ${outcome}`);
       });
     });

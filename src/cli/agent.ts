@@ -1,5 +1,4 @@
 /** `leafgate agent`: a device on this machine. */
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { type Command, Option } from 'commander';
 import {
@@ -13,6 +12,7 @@ import {
 import { nameToString, thumbprintOf } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import { secretFromReference } from '../keys/index.ts';
+import { fileText } from './input.ts';
 import { type ListingOptions, printRows } from './output.ts';
 
 interface FolderOptions extends ListingOptions {
@@ -58,7 +58,7 @@ export function addAgent(program: Command): void {
           deviceName: options.name,
           serialNumber: options.serial,
           platform: options.platform,
-          ...(options.ca === undefined ? {} : { mdmCaPem: readFileSync(options.ca, 'utf8') }),
+          ...(options.ca === undefined ? {} : { mdmCaPem: fileText(options.ca) }),
         });
         console.log(`joined ${options.mdm}`);
         report(await device.sync());
@@ -77,7 +77,7 @@ export function addAgent(program: Command): void {
     .option(...folderOption)
     .option('--minutes <n>', 'between check-ins', Number, 480)
     .action(async (options: FolderOptions & { readonly minutes: number }) => {
-      if (!(options.minutes > 0)) throw new PkiError('config_invalid', '--minutes: a positive number');
+      if (!(options.minutes > 0)) throw new PkiError('command_invalid', '--minutes: a positive number');
       const stop = new AbortController();
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
       await runDevice(options.folder, {

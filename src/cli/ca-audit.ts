@@ -1,5 +1,4 @@
 /** `leafgate ca audit`: asks every rule about everything that was ever signed and is still kept. */
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type Finding, type Issuer, lintCertificate, lintCrl } from '../ca/index.ts';
 import {
@@ -16,6 +15,7 @@ import {
 import { PkiError } from '../errors.ts';
 import type { CertificateRecord, PkiStore } from '../store/index.ts';
 import { configOption, withAuthorities } from './context.ts';
+import { fileText } from './input.ts';
 import { type ListingOptions, printRows } from './output.ts';
 
 /** Certificates read at once: some megabytes. */
@@ -55,7 +55,7 @@ export function addCaAudit(ca: Command): void {
       const former =
         options.former === undefined
           ? []
-          : parsePem(readFileSync(options.former, 'utf8'), 'CERTIFICATE').map(parseCertificate);
+          : parsePem(fileText(options.former), 'CERTIFICATE').map(parseCertificate);
       await withAuthorities(options.config, async ({ store, issuers }) => {
         const findings: AuditFinding[] = [];
         let count = 0;

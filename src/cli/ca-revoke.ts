@@ -123,7 +123,7 @@ async function revokeMany(
   const criteria = criteriaOf(options);
   if (criteria === undefined || serialNumber !== undefined) {
     throw new PkiError(
-      'request_malformed',
+      'command_invalid',
       'name one certificate by its serial number or --thumbprint, or search for many with the other options',
     );
   }
@@ -165,11 +165,11 @@ async function preview(store: PkiStore, criteria: CertificateCriteria): Promise<
 /**
  * Asks a person to type the number; a program must say --yes.
  *
- * @throws PkiError `request_malformed` if nobody can be asked.
+ * @throws PkiError `command_invalid` if nobody can be asked.
  */
 async function isConfirmed(total: number): Promise<boolean> {
   if (!isTerminal() || process.stdin.isTTY !== true)
-    throw new PkiError('request_malformed', 'nobody is there to ask: add --yes, or --dry-run to look first');
+    throw new PkiError('command_invalid', 'nobody is there to ask: add --yes, or --dry-run to look first');
   const dialogue = createInterface({ input: process.stdin, output: process.stdout });
   try {
     return (await dialogue.question(`Type ${total} to revoke them: `)).trim() === String(total);

@@ -1,4 +1,5 @@
 /** How certificates are named on the command line: the criteria that `ca list` and `ca revoke` share. */
+import { userInfo } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
 import { PkiError } from '../errors.ts';
 import type { CertificateCriteria, CertificateRecord, PkiStore } from '../store/index.ts';
@@ -86,7 +87,7 @@ export function factsOf(record: CertificateRecord): Record<string, unknown> {
 /**
  * The one certificate that a serial number or a thumbprint names.
  *
- * @throws PkiError `certificate_unknown` if there is none; `request_malformed` if several issuing CAs have one, or
+ * @throws PkiError `certificate_unknown` if there is none; `command_invalid` if several issuing CAs have one, or
  *   neither or both are given.
  */
 export async function findCertificate(
@@ -99,7 +100,7 @@ export async function findCertificate(
 ): Promise<CertificateRecord> {
   const { serialNumber, thumbprint, issuer } = named;
   if ((serialNumber === undefined) === (thumbprint === undefined))
-    throw new PkiError('request_malformed', 'name one certificate, by its serial number or its thumbprint');
+    throw new PkiError('command_invalid', 'name one certificate, by its serial number or its thumbprint');
   const serial = serialNumber && canonicalSerialNumber(serialNumber);
   const [record, other] = await store.certificates({
     limit: 2,
@@ -112,13 +113,23 @@ export async function findCertificate(
     throw new PkiError('certificate_unknown', `no certificate with ${what}`);
   }
   if (other !== undefined)
-    throw new PkiError('request_malformed', 'several issuing CAs have that serial number: add --issuer');
+    throw new PkiError('command_invalid', 'several issuing CAs have that serial number: add --issuer');
   return record;
 }
 
 /** Who acts, for the audit log: the account that runs the command. */
 export function operator(): string {
-  return `operator ${process.env.USER ?? process.env.USERNAME ?? 'unknown'}`;
+  return `operator ${accountName()}`;
+}
+
+/** As the system says it, and not the environment, which is whatever the account wants. */
+function accountName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // An account that the system has no name for, as in some containers.
+    return `uid ${process.getuid?.() ?? 'unknown'}`;
+  }
 }
 
 const canonicalSerialNumber = (text: string): string => text.toLowerCase().replaceAll(/[:\s]/g, '');

@@ -72,7 +72,7 @@ export function addCaViews(ca: Command): void {
         };
         if (view === 'templates') {
           if (criteria !== undefined)
-            throw new PkiError('request_malformed', `the view ${view} takes no search for certificates`);
+            throw new PkiError('command_invalid', `the view ${view} takes no search for certificates`);
           printRows(authority.templates as unknown as Record<string, unknown>[], templateColumns, options);
           return;
         }

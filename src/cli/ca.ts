@@ -1,5 +1,5 @@
 /** `leafgate ca`: the views and actions of a CA administrator (certsrv.msc's, in words). */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { buildPem, parseCertificationRequest, parsePem } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
@@ -11,6 +11,7 @@ import { addCaRevoke } from './ca-revoke.ts';
 import { factsOf, findCertificate, operator } from './ca-search.ts';
 import { addCaViews } from './ca-views.ts';
 import { configOption, withAuthorities } from './context.ts';
+import { fileText } from './input.ts';
 import { type ListingOptions, positiveInteger, printFacts } from './output.ts';
 
 interface ConfigChoice {
@@ -80,7 +81,7 @@ export function addCa(program: Command): void {
           const issuer = issuers.find(({ name }) => options.issuer === undefined || name === options.issuer);
           if (issuer === undefined)
             throw new PkiError('template_denied', `there is no issuing CA “${options.issuer}”`);
-          const [der] = parsePem(readFileSync(csr, 'utf8'), 'CERTIFICATE REQUEST');
+          const [der] = parsePem(fileText(csr), 'CERTIFICATE REQUEST');
           const certificate = await ra.enrolService({
             issuer: issuer.name,
             template,

@@ -41,7 +41,7 @@ export function addChallenge(program: Command): void {
           const named = config.endpoints.find(({ name }) => name === endpoint);
           if (named?.validators.some((validator) => validator.oneTime !== undefined) !== true) {
             throw new PkiError(
-              'config_invalid',
+              'command_invalid',
               `there is no endpoint “${endpoint}” with the oneTime validator`,
             );
           }

@@ -73,7 +73,7 @@ describe('leafgate config', () => {
     for (const absent of ['server.issuer', 'serve', 'server.', 'server.issuers.crl', 'x']) {
       await assert.rejects(
         leafgate('config', 'explain', absent),
-        rejectsWith('config_invalid', /there is no key/),
+        rejectsWith('command_invalid', /there is no key/),
       );
     }
   });
@@ -180,7 +180,7 @@ describe('leafgate ca, audit, challenge', () => {
     assert.match(await withConfig('ca', 'list', 'templates'), /^ra-signing /m);
     await assert.rejects(
       withConfig('ca', 'list', 'templates', '--device', 'x'),
-      rejectsWith('request_malformed', /takes no search/),
+      rejectsWith('command_invalid', /takes no search/),
     );
     await assert.rejects(withConfig('ca', 'list', '--issued-from', 'yesterday'), /a date/);
   });
@@ -212,13 +212,13 @@ describe('leafgate ca, audit, challenge', () => {
       ['ca', 'revoke'],
       [...many, serialNumber],
     ])
-      await assert.rejects(withConfig(...words), rejectsWith('request_malformed', /name one certificate/));
+      await assert.rejects(withConfig(...words), rejectsWith('command_invalid', /name one certificate/));
     const search = ['ca', 'revoke', '--issued-from', '2020-01-01'];
     assert.match(
       await withConfig(...search, '--dry-run'),
       /^1 certificate issued and not revoked\nRequest ID /,
     );
-    await assert.rejects(withConfig(...search), rejectsWith('request_malformed', /add --yes/));
+    await assert.rejects(withConfig(...search), rejectsWith('command_invalid', /add --yes/));
     assert.equal(await withConfig('ca', 'list', 'revoked'), 'none\n');
     assert.equal(
       await withConfig('ca', 'revoke', '--subject', 'absent', '--yes'),
@@ -394,6 +394,12 @@ describe('output', () => {
     assert.equal(JSON.parse(json)[0].subject, hostile);
   });
 
+  test('lists and details are words, and no JSON', async () => {
+    const row = { roles: ['auditor', 'administrator'], detail: { source: '192.0.2.1', code: 7 } };
+    const { out } = await outputOf(() => printFacts(row, {}));
+    assert.equal(out, 'roles:  auditor, administrator\ndetail: source=192.0.2.1; code=7\n');
+  });
+
   test('columns are aligned, and nothing follows the last', async () => {
     const { out } = await outputOf(() =>
       printRows([{ a: 'long value', b: 'x' }, { a: 'y' }], { a: 'A', b: 'B' }, {}),
@@ -410,6 +416,8 @@ describe('output', () => {
     );
     const unknown = await outputOf(() => printError(new Error('broken')));
     assert.equal(unknown.error, 'error: broken\n');
+    const said = await outputOf(() => printError(new Error('the server said\n\u001b[2J\rfine')));
+    assert.equal(said.error, 'error: the server said\n\\x1b[2J\\x0dfine\n');
     assert.equal(printErrorStatus(), 1);
   });
 

@@ -26,7 +26,7 @@ export function addConfig(program: Command): void {
       const rows = configReference().filter(
         (row) => wanted === '' || `${bare(row.key)}.`.startsWith(`${wanted}.`),
       );
-      if (rows.length === 0) throw new PkiError('config_invalid', `there is no key “${key}”`);
+      if (rows.length === 0) throw new PkiError('command_invalid', `there is no key “${key}”`);
       for (const row of rows) {
         const fallback = row.fallback === undefined ? '' : ` (default ${row.fallback})`;
         console.log(

@@ -27,7 +27,7 @@ export const withPlace = (command: Command): Command =>
     .option('--id <hex>', 'identifier of the key; a new one gets a random one')
     .option('--pin <reference>', 'user PIN of the token: file:PATH or env:NAME');
 
-/** The place that the options name. @throws PkiError `config_invalid` unless it is exactly one. */
+/** The place that the options name. @throws PkiError `command_invalid` unless it is exactly one. */
 export function placeOf(
   options: PlaceOptions,
 ): FilePlace | { readonly pkcs11: TokenPlace & { label: string } } {
@@ -35,13 +35,13 @@ export function placeOf(
   if (file !== undefined && module === undefined && passphrase !== undefined) return { file, passphrase };
   if (module !== undefined && file === undefined && label !== undefined && pin !== undefined) {
     if ((token ?? serial) === undefined)
-      throw new PkiError('config_invalid', 'name the token by --token, --serial, or both');
+      throw new PkiError('command_invalid', 'name the token by --token, --serial, or both');
     if (id !== undefined && !/^([0-9a-f]{2})+$/.test(id))
-      throw new PkiError('config_invalid', '--id takes an even number of hexadecimal digits, in lower case');
+      throw new PkiError('command_invalid', '--id takes an even number of hexadecimal digits, in lower case');
     return { pkcs11: { module, token, serial, label, id, pin } };
   }
   throw new PkiError(
-    'config_invalid',
+    'command_invalid',
     'either --file with --passphrase, or --module with --token, --label and --pin',
   );
 }

@@ -53,7 +53,12 @@ export function printRows(
 function valueText(value: unknown): string {
   if (value === undefined || value === null) return '';
   if (value instanceof Date) return `${value.toISOString().slice(0, 16).replace('T', ' ')}Z`;
-  return printable(typeof value === 'object' ? JSON.stringify(value) : String(value));
+  if (Array.isArray(value)) return value.map(valueText).join(', ');
+  if (typeof value === 'object')
+    return Object.entries(value)
+      .map(([name, item]) => `${printable(name)}=${valueText(item)}`)
+      .join('; ');
+  return printable(String(value));
 }
 
 /** A line as it may be shown: names and transactionIDs are a device's own words, and none may steer the terminal. */
@@ -77,7 +82,9 @@ export function printFacts(facts: Readonly<Record<string, unknown>>, options: Li
 
 /** Prints what went wrong and what to do, and gives the exit status. */
 export function printError(thrown: unknown): number {
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const lines = (thrown instanceof Error ? thrown.message : String(thrown)).split('\n');
+  // Servers and devices have a say in it.
+  const message = lines.map(printable).join('\n');
   const paint = (style: 'red' | 'yellow', text: string) =>
     process.stderr.isTTY ? styleText(style, text) : text;
   console.error(`${paint('red', 'error:')} ${message}`);

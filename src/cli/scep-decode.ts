@@ -1,5 +1,4 @@
 /** `leafgate scep decode`: a SCEP message as a person would read it, with everything that is wrong with it. */
-import { readFileSync } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { PkiError } from '../errors.ts';
@@ -8,6 +7,7 @@ import { openEncryptionKeys } from '../parts/ra-identities.ts';
 import { type Explanation, explainScep, type RecipientKey, type Section } from '../scep/explain/index.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 import { configOption, withAuthorities } from './context.ts';
+import { fileOctets } from './input.ts';
 import { type PlaceOptions, placeOf, withPlace } from './key-place.ts';
 import { type ListingOptions, printable } from './output.ts';
 
@@ -48,12 +48,7 @@ export function addScepDecode(scep: Command): void {
 /** The octets of a file, of standard input, or of the URL itself if it stands in the file's place. */
 async function inputOf(file: string): Promise<Uint8Array> {
   if (/[?&]operation=/i.test(file)) return Buffer.from(file);
-  let input: Uint8Array;
-  try {
-    input = file === '-' ? await buffer(process.stdin) : readFileSync(file);
-  } catch (cause) {
-    throw new PkiError('config_invalid', `cannot read ${file}`, { cause });
-  }
+  const input = file === '-' ? await buffer(process.stdin) : fileOctets(file);
   if (input.length > INPUT_BYTES_MAX)
     throw new PkiError('der_limit', `${file} has ${input.length} octets: it is no SCEP message`);
   return input;

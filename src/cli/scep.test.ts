@@ -90,7 +90,7 @@ describe('whom it believes', () => {
       facts(...enrolWords('--ca-fingerprint', 'ab'.repeat(32))),
       /no certificate of the server has this fingerprint/,
     );
-    await rejected('config_invalid', facts(...enrolWords('--ca-fingerprint', 'abcd')), /64 hexadecimal/);
+    await rejected('command_invalid', facts(...enrolWords('--ca-fingerprint', 'abcd')), /64 hexadecimal/);
     const foreign = join(folder, 'foreign.pem');
     writeFileSync(foreign, buildPem('CERTIFICATE', certificates.raSigning.raw));
     await rejected('ca_unverified', facts(...enrolWords('--root', foreign)));
@@ -194,7 +194,7 @@ describe('leafgate scep', () => {
     assert.equal(found.serialNumber, serialNumber.toLowerCase());
     assert.equal(new X509Certificate(readFileSync(out)).serialNumber, serialNumber);
     await rejected('scep_refused', facts('cert', 'abcdef', '--folder', client), /badCertId/);
-    await rejected('config_invalid', facts('cert', 'xyz', '--folder', client));
+    await rejected('command_invalid', facts('cert', 'xyz', '--folder', client));
     const crlFile = join(client, 'crl.pem');
     await facts('crl', '--folder', client, '--out', crlFile);
     const [crl] = parsePem(readFileSync(crlFile, 'utf8'), 'X509 CRL');

@@ -1,6 +1,6 @@
 /** `leafgate scep`: a SCEP client for any server, and what its messages say. */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
@@ -35,6 +35,7 @@ import { type KeyAlgorithm, type PrivateKey, secretFromReference } from '../keys
 import type { CaCertificates, CertRep } from '../scep/index.ts';
 import { systemClock } from '../telemetry.ts';
 import { Dialogue } from './dialogue.ts';
+import { fileText } from './input.ts';
 import { type ListingOptions, positiveInteger, printFacts, printRows } from './output.ts';
 import { addScepDecode } from './scep-decode.ts';
 import { certificatesOf, ScepFolder, type ScepServer, type WaitingRequest } from './scep-folder.ts';
@@ -123,6 +124,8 @@ export function addScep(program: Command): void {
         const capabilities = [...(await client.capabilities())].sort();
         const { digest, cipher } = await client.manner();
         printFacts({ url: client.url.href, capabilities: capabilities.join(' '), digest, cipher }, options);
+        if (capabilities.length === 0)
+          console.error('no keywords: an old server, or another path than that of a SCEP server');
       }),
     );
   connected(trusting(scep.command('ca')))
@@ -345,7 +348,8 @@ async function settle(
     if (performance.now() + pauseMs > deadline) {
       process.exitCode = EXIT_PENDING;
       printFacts({ outcome: 'pending', transactionID: request.transactionID, folder: folder.path }, options);
-      if (options.json !== true) console.error('ask again later: leafgate scep poll');
+      if (options.json !== true)
+        console.error(`ask again later: leafgate scep poll --folder ${options.folder}`);
       return;
     }
     if (options.json !== true) console.error(`pending; asked again in ${options.pollInterval} s`);
@@ -420,12 +424,12 @@ async function trustIn(
   otherwise: 'ask at a terminal' | 'never ask',
 ): Promise<{ readonly authority: TrustedAuthority; readonly trusted: readonly Certificate[] }> {
   if (options.root !== undefined) {
-    const trusted = certificatesOf(readText(options.root));
+    const trusted = certificatesOf(fileText(options.root));
     return { authority: authorityUnder(ca, trusted), trusted };
   }
   const wanted = options.caFingerprint?.replaceAll(/[:\s]/g, '').toLowerCase();
   if (wanted !== undefined && !/^[0-9a-f]{64}$/.test(wanted))
-    throw new PkiError('config_invalid', '--ca-fingerprint: SHA-256, 64 hexadecimal digits');
+    throw new PkiError('command_invalid', '--ca-fingerprint: SHA-256, 64 hexadecimal digits');
   const shown = ca.all.map((each) => `${fingerprintOf(each)} ${nameToString(each.subject)}`).join('\n  ');
   if (wanted === undefined) {
     const top = ca.all.find(isCa) ?? ca.encryption;
@@ -508,7 +512,7 @@ async function withClient(
   options: ConnectionOptions,
   work: (client: ScepClient) => Promise<void>,
 ): Promise<void> {
-  const tlsCaPem = options.tlsCa === undefined ? server.tlsCaPem : readText(options.tlsCa);
+  const tlsCaPem = options.tlsCa === undefined ? server.tlsCaPem : fileText(options.tlsCa);
   const http = new HttpClient({
     timeoutMs: options.timeout * SECOND_MS,
     ...(tlsCaPem === undefined ? {} : { tlsRoots: systemTlsRootsAnd([tlsCaPem]) }),
@@ -533,7 +537,7 @@ function serverFrom(url: string, options: EnrolOptions): ScepServer {
   return {
     url,
     recipientNonce: options.dangerNoRecipientNonce === true ? 'dangerOptional' : 'required',
-    ...(tlsCa === undefined ? {} : { tlsCaPem: readText(tlsCa) }),
+    ...(tlsCa === undefined ? {} : { tlsCaPem: fileText(tlsCa) }),
     manner: present({ digest, cipher, keyTransport }) as ScepServer['manner'],
   };
 }
@@ -548,10 +552,10 @@ function present<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], u
 async function challengeFrom({ challenge, dangerChallenge }: ChallengeOptions): Promise<string | undefined> {
   if (challenge === undefined) return dangerChallenge;
   if (dangerChallenge !== undefined)
-    throw new PkiError('config_invalid', 'either --challenge or --danger-challenge');
+    throw new PkiError('command_invalid', 'either --challenge or --danger-challenge');
   if (challenge !== '-') return secretFromReference(challenge);
   const read = (await text(process.stdin)).replace(/\r?\n$/, '');
-  if (read === '') throw new PkiError('config_invalid', '--challenge -: standard input is empty');
+  if (read === '') throw new PkiError('command_invalid', '--challenge -: standard input is empty');
   return read;
 }
 
@@ -559,18 +563,10 @@ function randomPassword(): string {
   return randomBytes(RANDOM_PASSWORD_BYTES).toString('base64url');
 }
 
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new PkiError('config_invalid', `${path} cannot be read`, { cause });
-  }
-}
-
 function serialOf(text: string): string {
   const serial = text.replaceAll(':', '').toLowerCase();
   if (!/^[0-9a-f]{1,40}$/.test(serial))
-    throw new PkiError('config_invalid', 'a serial number has 1 to 40 hexadecimal digits');
+    throw new PkiError('command_invalid', 'a serial number has 1 to 40 hexadecimal digits');
   const significant = serial.replace(/^0+(?=.)/, '');
   return significant.length % 2 === 0 ? significant : `0${significant}`;
 }
