@@ -33,6 +33,8 @@ const failures: ReadonlySet<ErrorCode> = new Set([
   // One and the same for all that goes wrong behind the encryption, and so is what it costs.
   'scep_envelope',
   'csr_signature',
+  // What cannot be opened of a GetCert or GetCRL is told as what does not exist.
+  'certificate_unknown',
 ]);
 
 /** Whether a refusal counts against its source. */
