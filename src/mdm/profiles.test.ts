@@ -46,7 +46,7 @@ const leaf = Buffer.from(certificates.signer.raw).toString('base64');
 const invalid: readonly (readonly [name: string, value: unknown, field: RegExp])[] = [
   ['nothing', undefined, /./],
   ['null', null, /./],
-  ['an unknown kind', { ...rootProfile, kind: 'pkcs' }, /kind/],
+  ['an unknown kind', { ...rootProfile, kind: 'wifi' }, /kind/],
   ['an unknown field', { ...deviceScepProfile, ndesUrl: 'x' }, /ndesUrl/],
   ['a profileId with a path in it', { ...rootProfile, profileId: '../root' }, /profileId/],
   [
@@ -77,6 +77,89 @@ const invalid: readonly (readonly [name: string, value: unknown, field: RegExp])
   ],
   ['no SCEP URL', { ...deviceScepProfile, scepServerUrls: [] }, /scepServerUrls/],
   ['an ftp URL', { ...deviceScepProfile, scepServerUrls: ['ftp://scep.example.com/'] }, /scepServerUrls/],
+  [
+    'a SCEP URL twice',
+    { ...deviceScepProfile, scepServerUrls: ['https://a.example/x', 'https://a.example/x'] },
+    /scepServerUrls: .*twice/,
+  ],
+  [
+    'a key that cannot sign, for client authentication',
+    { ...deviceScepProfile, keyUsage: ['keyEncipherment'] },
+    /keyUsage: .*digitalSignature/,
+  ],
+  [
+    'a threshold that leaves hours',
+    {
+      ...deviceScepProfile,
+      certificateValidityPeriodValue: 30,
+      certificateValidityPeriodScale: 'days',
+      renewalThresholdPercentage: 1,
+    },
+    /renewalThresholdPercentage: .*less than a day/,
+  ],
+  [
+    'http for Android',
+    { ...deviceScepProfile, platform: 'android', scepServerUrls: ['http://scep.example.com/'] },
+    /scepServerUrls: Android/,
+  ],
+  [
+    'Windows Hello without Windows',
+    { ...deviceScepProfile, keyStorageProvider: 'usePassportForWorkKspOtherwiseFail' },
+    /keyStorageProvider: .*platform windows/,
+  ],
+  [
+    'Windows Hello for a device',
+    {
+      ...deviceScepProfile,
+      platform: 'windows',
+      keyStorageProvider: 'usePassportForWorkKspOtherwiseFail',
+    },
+    /keyStorageProvider: .*certificateType user/,
+  ],
+  [
+    '4096 bits in a TPM',
+    {
+      ...deviceScepProfile,
+      platform: 'windows',
+      keySize: 4096,
+      keyStorageProvider: 'useTpmKspOtherwiseFail',
+    },
+    /keySize: .*TPM/,
+  ],
+  [
+    'a device certificate in a user’s store',
+    { ...deviceScepProfile, certificateStore: 'user' },
+    /certificateStore/,
+  ],
+  [
+    'two stores on a Mac',
+    { ...deviceScepProfile, platform: 'macOS', certificateStore: 'machine' },
+    /certificateStore: only Windows/,
+  ],
+  [
+    'a user’s intermediate store on a phone',
+    { ...intermediateProfile, platform: 'iOS', destinationStore: 'userCertStoreIntermediate' },
+    /destinationStore/,
+  ],
+  [
+    'a domain name on a Mac',
+    { ...deviceScepProfile, platform: 'macOS', subjectNameFormat: 'CN={{FullyQualifiedDomainName}}' },
+    /FullyQualifiedDomainName.* macOS/,
+  ],
+  [
+    'an IMEI on Windows',
+    { ...deviceScepProfile, platform: 'windows', subjectNameFormat: 'CN={{IMEI}}' },
+    /IMEI.* windows/,
+  ],
+  [
+    'a distinguished name inside another',
+    {
+      ...deviceScepProfile,
+      certificateType: 'user',
+      subjectNameFormat: 'CN={{OnPrem_Distinguished_Name}}',
+    },
+    /OnPrem_Distinguished_Name.*alone/,
+  ],
   ['a threshold of 100', { ...deviceScepProfile, renewalThresholdPercentage: 100 }, /renewalThreshold/],
   ['an unknown variable', { ...deviceScepProfile, subjectNameFormat: 'CN={{Devicename}}' }, /Devicename/],
   [
@@ -253,4 +336,55 @@ test('needsNewCertificate: for what stands in the certificate, not for what stan
   ]) {
     assert.equal(needsNewCertificate(base, scep(changes)), true, JSON.stringify(changes));
   }
+});
+
+const resolvedSubjects: readonly (readonly [format: string, changes: object, subject: string])[] = [
+  ['CN={{IMEI}},OU={{MEID}}', { platform: 'iOS' }, 'CN=123456789012345,OU=A0000000000001'],
+  ['CN={{WiFiMacAddress}}', {}, 'CN=00:11:22:33:44:55'],
+  ['CN={{FullyQualifiedDomainName}}', { platform: 'windows' }, 'CN=l1.corp.example.com'],
+  ['CN={{OnPremisesSamAccountName}}', { certificateType: 'user' }, 'CN=ada'],
+  [
+    '{{OnPrem_Distinguished_Name}}',
+    { certificateType: 'user' },
+    'CN=Lovelace\\, Ada,OU=Staff,DC=example,DC=com',
+  ],
+];
+for (const [subjectNameFormat, changes, subject] of resolvedSubjects) {
+  test(`${subjectNameFormat} is the directory’s value`, () => {
+    const described: Device = {
+      ...owned,
+      user: {
+        ...(owned.user ?? assert.fail()),
+        onPremisesSamAccountName: 'ada',
+        onPremisesDistinguishedName: 'CN=Lovelace\\, Ada,OU=Staff,DC=example,DC=com',
+      },
+      attributes: {
+        imei: '123456789012345',
+        meid: 'A0000000000001',
+        wifiMacAddress: '00:11:22:33:44:55',
+        fullyQualifiedDomainName: 'l1.corp.example.com',
+      },
+    };
+    assert.equal(resolveProfile(scep({ subjectNameFormat, ...changes }), described).subject, subject);
+    assert.throws(
+      () => resolveProfile(scep({ subjectNameFormat, ...changes }), owned),
+      refused('profile_unresolvable', /has no value/),
+    );
+  });
+}
+
+test('the SID is the user’s in a user certificate, and the computer account’s in a device certificate', () => {
+  const customSubjectAlternativeNames = uri('{{OnPremisesSecurityIdentifier}}');
+  const joined = { ...owned, attributes: { onPremisesSecurityIdentifier: 'S-1-5-21-9-9-9-1001' } };
+  const sid = (certificateType: 'user' | 'device') =>
+    resolveProfile(scep({ certificateType, customSubjectAlternativeNames }), joined).subjectAltName[0]?.value;
+  assert.equal(sid('device'), 'tag:microsoft.com,2022-09-14:sid:S-1-5-21-9-9-9-1001');
+  assert.equal(
+    sid('user'),
+    'tag:microsoft.com,2022-09-14:sid:S-1-5-21-1111111111-2222222222-3333333333-1104',
+  );
+  assert.throws(
+    () => resolveProfile(scep({ customSubjectAlternativeNames }), owned),
+    refused('profile_unresolvable', /has no value/),
+  );
 });
