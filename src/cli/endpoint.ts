@@ -2,9 +2,10 @@
 import type { Command } from 'commander';
 import { PkiError } from '../errors.ts';
 import { type EndpointView, viewEndpoints } from '../parts/endpoints.ts';
-import { systemClock } from '../telemetry.ts';
-import { configOption, loadConfig } from './context.ts';
-import { type ListingOptions, printRows } from './output.ts';
+import { selfTestUrl, testEndpoint } from '../parts/self-test.ts';
+import { openLog, systemClock } from '../telemetry.ts';
+import { configOption, loadConfig, withAuthorities } from './context.ts';
+import { type ListingOptions, printFacts, printRows } from './output.ts';
 
 const columns = {
   endpoint: 'Endpoint',
@@ -20,9 +21,25 @@ const columns = {
 
 /** Adds the command. */
 export function addEndpoint(program: Command): void {
-  program
-    .command('endpoint')
-    .description('the SCEP endpoints')
+  const endpoint = program.command('endpoint').description('the SCEP endpoints');
+  endpoint
+    .command('test')
+    .description('enrol at an endpoint of the running server as its self-test does, and say how it went')
+    .argument('<endpoint>', 'name of the endpoint')
+    .option(...configOption)
+    .option('--json', 'for machines')
+    .action(async (name: string, options: ListingOptions & { readonly config?: string }) => {
+      const result = await withAuthorities(options.config, async (authorities, server) => {
+        const tested = server.endpoints.find((item) => item.name === name);
+        if (tested === undefined) throw new PkiError('config_invalid', `there is no endpoint “${name}”`);
+        const log = openLog('error', 'cli');
+        const url = selfTestUrl(server, tested);
+        return await testEndpoint(server, tested, url, authorities, { clock: systemClock, log });
+      });
+      printFacts({ ...result }, options);
+      if (result.outcome === 'fails') process.exitCode = 1;
+    });
+  endpoint
     .command('list')
     .description('each endpoint: where it is, what it issues, to whom, and when its RA certificates end')
     .option(...configOption)

@@ -19,6 +19,8 @@ import {
   RegistrationAuthority,
   type RenewalPolicy,
   sealKeyOf,
+  selfTestPolicy,
+  selfTestTemplate,
   type Validator,
 } from '../ra/index.ts';
 import { openPkiStore, type PkiDatabase, type PkiStore } from '../store/index.ts';
@@ -69,7 +71,10 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
     for (const issuer of config.issuers) issuers.push(await openIssuer(issuer));
     const ca = new CertificateAuthority({
       issuers,
-      templates: resolveTemplates(config.templates).templates,
+      templates: [
+        ...resolveTemplates(config.templates).templates,
+        ...(config.selfTest === undefined ? [] : [selfTestTemplate]),
+      ],
       store,
       clock,
       ...(authorizedSigners === undefined
@@ -102,6 +107,7 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
         template: endpoint.template,
         validators: [first, ...rest],
         ...(endpoint.renewal === undefined ? {} : { renewal: renewalPolicy(endpoint.renewal) }),
+        ...(enrolsItself(config, endpoint) ? { selfTest: selfTestPolicy(oneTime, endpoint.name) } : {}),
       });
     }
     const ra = new RegistrationAuthority({
@@ -128,6 +134,18 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
     await store.close();
     throw cause;
   }
+}
+
+/**
+ * Whether an endpoint is tested by a certificate of its own. Intune is asked about every certificate of its endpoints, and
+ * makes challenges for its devices alone: there a refusal is all that can be tested.
+ */
+export function enrolsItself(
+  { selfTest }: ServerConfig,
+  { name, validators }: ServerConfig['endpoints'][number],
+): boolean {
+  if (selfTest === undefined || selfTest.endpoints?.includes(name) === false) return false;
+  return validators.every(({ intune }) => intune === undefined);
 }
 
 function renewalPolicy({

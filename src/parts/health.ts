@@ -5,6 +5,7 @@ import type { CrlState, PkiStore } from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import type { Ocsp } from './ocsp.ts';
+import type { SelfTestResult, SelfTests } from './self-test.ts';
 
 /** A CRL as it is served now. */
 export interface CrlHealth extends Pick<CrlState, 'issuer' | 'partition' | 'kind' | 'crlNumber'> {
@@ -38,6 +39,8 @@ export interface ServerHealth {
   /** Known to the server that leads alone. */
   readonly targets: readonly TargetHealth[];
   readonly ocspSigners: readonly OcspSignerHealth[];
+  /** How the endpoints' self-tests went; known to the server that leads alone. */
+  readonly selfTests: readonly SelfTestResult[];
   /** What a person should look at, a sentence each; empty if all is well. */
   readonly problems: readonly string[];
 }
@@ -49,6 +52,8 @@ export interface HealthSources {
   readonly ocsp: Pick<Ocsp, 'signers'> | undefined;
   /** Absent in a standby. */
   readonly housekeeping: Pick<Housekeeping, 'role' | 'targets'> | undefined;
+  /** Absent if there are none. */
+  readonly selfTests?: Pick<SelfTests, 'results'> | undefined;
   readonly clock: Clock;
 }
 
@@ -80,8 +85,14 @@ export async function serverHealth(sources: HealthSources): Promise<ServerHealth
   for (const { issuer, notAfter } of ocspSigners) {
     if (notAfter === undefined) problems.push(`nobody can sign OCSP answers for ${issuer}`);
   }
+  const selfTests = sources.selfTests?.results() ?? [];
+  for (const { endpoint, outcome, step, detail } of selfTests) {
+    if (outcome === 'fails')
+      problems.push(`the self-test of endpoint ${endpoint} fails at ${step}: ${detail}`);
+    else if (detail !== '') problems.push(`endpoint ${endpoint}: ${detail}`);
+  }
   const role = sources.housekeeping?.role() ?? 'standby';
-  return { at, role, store, crls, targets, ocspSigners, problems };
+  return { at, role, store, crls, targets, ocspSigners, selfTests, problems };
 }
 
 async function crlsOf({ ca, store }: HealthSources, at: Date): Promise<CrlHealth[]> {

@@ -13,6 +13,7 @@ import { openOcsp } from './ocsp.ts';
 import type { Part } from './part.ts';
 import { startPublishing } from './publishing.ts';
 import { openRaUpkeep, raPlacesOf } from './ra-identities.ts';
+import { type SelfTests, startSelfTests } from './self-test.ts';
 import { serve } from './serving.ts';
 import type { ThreadData } from './thread.ts';
 import { launchProcess, launchThread, startWorkers } from './workers.ts';
@@ -42,6 +43,7 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
   let authorities: Authorities | undefined;
   let housekeeping: Housekeeping | undefined;
   let admin: Awaited<ReturnType<typeof openAdmin>>;
+  let selfTests: SelfTests | undefined;
   try {
     authorities = await openAuthorities(config, log, clock);
     const opened = authorities;
@@ -72,6 +74,16 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
       config.workers > 1 && cluster.isPrimary
         ? await startWorkers({ count: config.workers, launch: launchProcess, log, onDeath })
         : await serveOnThreads(config, authorities, onDeath, log, clock);
+    const keeper = housekeeping;
+    if (config.selfTest !== undefined && keeper !== undefined)
+      selfTests = startSelfTests({
+        config,
+        means: opened,
+        port: serving.port,
+        role: () => keeper.role(),
+        log,
+        clock,
+      });
     return {
       name: 'SCEP server',
       addresses: [
@@ -79,8 +91,9 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
         ...(admin === undefined ? [] : [`admin API ${admin.url}`]),
       ],
       store,
-      health: () => serverHealth({ ca, store, ocsp, housekeeping, clock }),
+      health: () => serverHealth({ ca, store, ocsp, housekeeping, selfTests, clock }),
       close: async () => {
+        await selfTests?.stop();
         await admin?.close();
         await housekeeping?.stop();
         await serving.close();

@@ -3,6 +3,7 @@ export { decideAbout, type PersonalDecision } from './approval.ts';
 export type { EnrolmentPolicy, RenewalPolicy } from './policy.ts';
 export * from './registration-authority.ts';
 export { sealKeyOf } from './sealed-request.ts';
+export * from './self-test.ts';
 export type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 export * from './validators/challenge-order.ts';
 export * from './validators/manual-approval.ts';

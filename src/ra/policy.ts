@@ -1,4 +1,5 @@
 /** What an endpoint lets in, and on whose word. */
+import type { SelfTestPolicy } from './self-test.ts';
 import type { Validator } from './validator.ts';
 
 /** How an endpoint renews. */
@@ -26,4 +27,6 @@ export interface EnrolmentPolicy {
   readonly validators: readonly [Validator, ...Validator[]];
   /** Whether a certificate that was issued here can be renewed on its own word; it cannot if absent. */
   readonly renewal?: RenewalPolicy;
+  /** How the server tests this endpoint; it has no way in to do so if absent. */
+  readonly selfTest?: SelfTestPolicy;
 }

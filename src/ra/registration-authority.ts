@@ -40,6 +40,7 @@ import {
   sealNotification,
   sealRequest,
 } from './sealed-request.ts';
+import { isSelfTest } from './self-test.ts';
 import type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 
 /** What became of a request. */
@@ -204,6 +205,10 @@ export class RegistrationAuthority {
     if (policy === undefined)
       return await this.refuse('template_denied', 'the endpoint has no policy', request);
     let course: Course = policy;
+    if (policy.selfTest !== undefined && isSelfTest(policy.selfTest, request)) {
+      const { endpoint, issuer, selfTest } = policy;
+      course = { endpoint, issuer, template: selfTest.template, validators: [selfTest.validator] };
+    }
     if (request.renews !== undefined) {
       const judged = await this.#courseOf(policy, request);
       if ('outcome' in judged) return judged;
