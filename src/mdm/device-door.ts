@@ -85,7 +85,8 @@ export function addDeviceDoor(app: FastifyInstance, mdm: Mdm, log: Log): void {
   });
 }
 
-function deviceOf(request: FastifyRequest, mdm: Mdm): Device {
+/** The device that sent a request. Throws PkiError `token_refused`. */
+export function deviceOf(request: FastifyRequest, mdm: Mdm): Device {
   const token = bearerTokenOf(request);
   if (token === undefined) throw new PkiError('token_refused', 'no bearer token');
   return mdm.authenticate(token);

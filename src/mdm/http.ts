@@ -5,10 +5,11 @@ import { errorTable, PkiError } from '../errors.ts';
 import { type Clock, type Log, systemClock } from '../telemetry.ts';
 import { AccessTokens, type ApplicationRegistration } from './access-tokens.ts';
 import type { ChallengeRecipient, ChallengeSigner } from './challenges.ts';
-import { addDeviceDoor } from './device-door.ts';
+import { addDeviceDoor, deviceOf } from './device-door.ts';
 import { Mdm } from './mdm.ts';
 import { MdmStore } from './mdm-store.ts';
 import { addMicrosoftDoor } from './microsoft-door.ts';
+import { addPkcsDoor, type PkcsConnector } from './pkcs-door.ts';
 
 /** A TLS server's certificate chain and private key, both PEM. */
 export interface TlsServerCertificate {
@@ -33,6 +34,8 @@ export interface MdmOptions {
   readonly applications: readonly ApplicationRegistration[];
   /** Default `https://api.manage.microsoft.com`, as in the public cloud. It is a name; nobody connects to it here. */
   readonly intuneResource?: string | undefined;
+  /** Who may take PKCS requests; nobody if absent. */
+  readonly pkcsConnectors?: readonly PkcsConnector[] | undefined;
   readonly challengeSigner: ChallengeSigner;
   /** An RSA key that decrypts RSAES-OAEP with SHA-256. */
   readonly challengeRecipient: ChallengeRecipient;
@@ -80,7 +83,15 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
     app.setNotFoundHandler((_request, reply) =>
       reply.code(404).send({ error: 'path_denied', message: errorTable.path_denied.text }),
     );
-    await app.register(async (scope) => addDeviceDoor(scope, mdm, log));
+    await app.register(async (scope) => {
+      addDeviceDoor(scope, mdm, log);
+      addPkcsDoor(
+        scope,
+        mdm.pkcs,
+        options.pkcsConnectors ?? [],
+        (request) => deviceOf(request, mdm).deviceId,
+      );
+    });
     await app.register(async (scope) =>
       addMicrosoftDoor(scope, {
         tenant: options.tenant,
@@ -89,6 +100,8 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
         publicUrl: () => publicUrl,
         tokens: new AccessTokens(clock),
         validationService: mdm.validationService,
+        mdm,
+        clock,
         log,
       }),
     );

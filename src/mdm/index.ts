@@ -44,7 +44,12 @@ export {
   type ProfileState,
   type SuccessNotification,
 } from './mdm-store.ts';
+export type { PkcsConnector } from './pkcs-door.ts';
+export { PkcsRequests, type PkcsTask } from './pkcs-requests.ts';
+export type { EncryptedPfx, PkcsRequest, PkcsRequestState } from './pkcs-store.ts';
 export {
+  type CertificateProfile,
+  type PkcsProfile,
   type Profile,
   parseProfile,
   type ResolvedScepProfile,

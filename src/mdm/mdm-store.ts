@@ -11,6 +11,7 @@ import type {
 } from './device.ts';
 import { FleetStore, fleetMigration } from './fleet-store.ts';
 import { type Assignment, everyDevice } from './groups.ts';
+import { PkcsStore, pkcsMigration } from './pkcs-store.ts';
 import type { Profile } from './profiles.ts';
 import { RevocationRequests, revocationMigration } from './revocation-requests.ts';
 
@@ -245,6 +246,7 @@ const migrations: readonly Migration[] = [
   },
   fleetMigration,
   revocationMigration,
+  pkcsMigration,
 ];
 
 interface DeviceRow {
@@ -296,11 +298,14 @@ export class MdmStore {
   /** Users, groups, assignments, certificates. */
   readonly fleet: FleetStore;
   readonly revocationRequests: RevocationRequests;
+  /** PKCS requests. */
+  readonly pkcs: PkcsStore;
 
   private constructor(file: SqliteFile) {
     this.#file = file;
     this.fleet = new FleetStore(file);
     this.revocationRequests = new RevocationRequests(file);
+    this.pkcs = new PkcsStore(file);
   }
 
   /**
@@ -611,6 +616,19 @@ export class MdmStore {
       if (added === 0) return;
       this.#putState(change);
       if (certificate !== undefined) this.fleet.addCertificate(certificate);
+    });
+  }
+
+  /** Records a certificate that a connector had made, and the state that follows from it; the same again changes nothing. */
+  recordCertificate(
+    certificate: Parameters<FleetStore['addCertificate']>[0],
+    change: ProfileStateChange,
+  ): Promise<void> {
+    return this.#file.commit(() => {
+      const { deviceId, profileId, thumbprint } = certificate;
+      if (this.fleet.certificateOf(deviceId, profileId, thumbprint) !== undefined) return;
+      this.fleet.addCertificate(certificate);
+      this.#putState(change);
     });
   }
 

@@ -28,9 +28,13 @@ import type {
   ProfileRecord,
   ProfileState,
 } from './mdm-store.ts';
+import { PkcsRequests } from './pkcs-requests.ts';
+import type { EncryptedPfx, PkcsRequest } from './pkcs-store.ts';
 import { isOverwritten } from './profile-state.ts';
 import {
+  type CertificateProfile,
   needsNewCertificate,
+  type PkcsProfile,
   type Profile,
   parseProfile,
   type ResolvedScepProfile,
@@ -113,6 +117,20 @@ export type DeviceProfile =
         readonly challenge?: string;
         readonly challengeExpiresAt?: Date;
       })
+  | ({
+      readonly kind: 'pkcs';
+      readonly profileId: string;
+      readonly version: number;
+      readonly displayName: string;
+      /** profileId of the trusted certificate that the certificate must lead through. */
+      readonly rootCertificate: string;
+      /**
+       * `recipientWanted`: the device is to name a certificate to encrypt to. `pending`: a connector has been asked. `ready`:
+       * here it is. `none`: the device has what it needs, or may not have it.
+       */
+      readonly pfx: 'recipientWanted' | 'pending' | 'ready' | 'none';
+    } & Pick<PkcsProfile, 'certificateType' | 'renewalThresholdPercentage'> &
+      Partial<EncryptedPfx>)
   | {
       /** A profile that cannot be made out for this device; the administrator sees `challengeIssueFailed`. */
       readonly kind: 'failed';
@@ -147,6 +165,10 @@ const ENROLMENT_TOKEN_LIFETIME_MS_MAX = 365 * ENROLMENT_TOKEN_LIFETIME_MS;
 /** A year. */
 const GRACE_MS_MAX = ENROLMENT_TOKEN_LIFETIME_MS_MAX;
 const PAGE = 1000;
+/** How long a certificate is taken to live whose profile does not say it, from a device that does not either. */
+const YEAR_MS = 365 * 24 * 60 * 60 * 1000;
+/** HRESULT: what AD CS reports when its policy says no. */
+const CERTSRV_E_TEMPLATE_DENIED = 0x80094012;
 
 /**
  * The built-in stand-in for Intune.
@@ -158,9 +180,19 @@ export class Mdm {
   readonly #store: MdmStore;
   readonly #parts: MdmParts;
 
+  /** Requests for keys and certificates that a connector makes. */
+  readonly pkcs: PkcsRequests;
+
   constructor(parts: MdmParts) {
     this.#parts = parts;
     this.#store = parts.store;
+    this.pkcs = new PkcsRequests({
+      store: parts.store.pkcs,
+      isWanted: (request) => this.#isWanted(request),
+      onState: (request) => this.#hearPkcs(request),
+      clock: parts.clock,
+      log: parts.log,
+    });
   }
 
   /** What the functions of `validation-service.ts` work with. */
@@ -230,6 +262,11 @@ export class Mdm {
     await this.#store.fleet.putUsers(users, this.#parts.clock.now());
     await this.enforceLifecycle();
     return users;
+  }
+
+  /** The user of this name, in whatever case. */
+  user(userPrincipalName: string): DeviceUser | undefined {
+    return this.#store.fleet.user(userPrincipalName);
   }
 
   users(): DeviceUser[] {
@@ -413,7 +450,7 @@ export class Mdm {
   async upsertProfile(value: unknown, assignments?: unknown): Promise<ProfileRecord> {
     const profile = parseProfile(value);
     const targets = assignments === undefined ? undefined : this.#assignmentsIn(assignments);
-    if (profile.kind === 'scep') this.#trustedProfile(profile);
+    if (profile.kind !== 'trustedCertificate') this.#trustedProfile(profile);
     const before = this.#store.profile(profile.profileId);
     if (before !== undefined && before.profile.kind !== profile.kind) {
       throw new PkiError('profile_invalid', `kind: ${profile.profileId} is a ${before.profile.kind} profile`);
@@ -438,7 +475,7 @@ export class Mdm {
   async deleteProfile(profileId: string): Promise<void> {
     const referrer = this.#store
       .profiles()
-      .find(({ profile }) => profile.kind === 'scep' && profile.rootCertificate === profileId);
+      .find(({ profile }) => profile.kind !== 'trustedCertificate' && profile.rootCertificate === profileId);
     if (referrer !== undefined) {
       throw new PkiError('profile_invalid', `${referrer.profile.profileId} refers to ${profileId}`);
     }
@@ -652,7 +689,9 @@ export class Mdm {
       profiles.push(
         profile.kind === 'trustedCertificate'
           ? trustedCertificateForDevice(profile, record.version)
-          : await this.#scepForDevice(device, profile, record.version, installed),
+          : profile.kind === 'pkcs'
+            ? await this.#pkcsForDevice(device, profile, record.version, installed)
+            : await this.#scepForDevice(device, profile, record.version, installed),
       );
     }
     return { deviceId: device.deviceId, state: device.state, profiles };
@@ -698,7 +737,11 @@ export class Mdm {
       });
     }
     if (certificate !== undefined && report.issuanceState === 'installed') {
-      await this.#store.fleet.supersedeBefore(certificate, this.#parts.clock.now());
+      await this.pkcs.installed(deviceId, profileId, certificate.thumbprint);
+      // Intune revokes what a changed SCEP profile replaces, and leaves PKCS certificates alone.
+      if (this.#store.profile(profileId)?.profile.kind === 'scep') {
+        await this.#store.fleet.supersedeBefore(certificate, this.#parts.clock.now());
+      }
       await this.enforceLifecycle();
     }
   }
@@ -749,9 +792,101 @@ export class Mdm {
     };
   }
 
+  async #pkcsForDevice(
+    device: Device,
+    profile: PkcsProfile,
+    version: number,
+    installed: readonly InstalledCertificate[],
+  ): Promise<DeviceProfile> {
+    const { profileId, displayName, rootCertificate, certificateType, renewalThresholdPercentage } = profile;
+    const { deviceId } = device;
+    if (!this.#store.isTargeted(rootCertificate, deviceId)) {
+      return this.#failed(device, profile, version, 'profile_not_assigned');
+    }
+    let resolved: ResolvedScepProfile;
+    try {
+      resolved = resolveProfile(profile, device);
+    } catch (cause) {
+      if (!(cause instanceof PkiError) || cause.code !== 'profile_unresolvable') throw cause;
+      this.#parts.log.warn({ deviceId, profileId, reason: cause.message }, 'profile unresolvable');
+      return this.#failed(device, profile, version, 'profile_unresolvable');
+    }
+    const answer = (
+      pfx: 'recipientWanted' | 'pending' | 'ready' | 'none',
+      encrypted: Partial<EncryptedPfx> = {},
+    ) =>
+      ({
+        kind: 'pkcs',
+        profileId,
+        version,
+        displayName,
+        rootCertificate,
+        certificateType,
+        renewalThresholdPercentage,
+        pfx,
+        ...encrypted,
+      }) as const;
+    const isEntitled = entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good';
+    if (!isEntitled || !this.#needsCertificate(device, { profile, version, resolved }, installed))
+      return answer('none');
+    if (!this.pkcs.hasRecipient(deviceId)) return answer('recipientWanted');
+    const { certificationAuthorityName, certificateTemplateName } = profile;
+    const order = { ...resolved, certificationAuthorityName, certificateTemplateName };
+    const userId = certificateType === 'user' ? device.user?.userId : undefined;
+    const wish = {
+      deviceId,
+      profileId,
+      profileVersion: version,
+      order,
+      ...(userId === undefined ? {} : { userId }),
+    };
+    const pfx = await this.pkcs.pfxFor(wish);
+    if (pfx === 'failed') return answer('none');
+    return pfx === 'pending' ? answer('pending') : answer('ready', pfx);
+  }
+
+  /** Whether a PKCS request is still to end with a certificate on its device. */
+  #isWanted(request: PkcsRequest): boolean {
+    const { deviceId, profileId, profileVersion, userId } = request;
+    const device = this.#store.device(deviceId);
+    return (
+      device !== undefined &&
+      entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good' &&
+      (userId === undefined || device.user?.userId === userId) &&
+      this.#store.profile(profileId)?.version === profileVersion &&
+      this.#store.isTargeted(profileId, deviceId)
+    );
+  }
+
+  /** What a step of a PKCS request means for its profile on the device. */
+  async #hearPkcs(request: PkcsRequest): Promise<void> {
+    const { deviceId, profileId, profileVersion, userId, state, order, certificate } = request;
+    const at = this.#parts.clock.now();
+    if (this.#store.device(deviceId) === undefined) return;
+    if (state === 'issued' && certificate !== undefined) {
+      const { thumbprint, serialNumber, issuerName, notAfter } = certificate;
+      const facts = { deviceId, profileId, thumbprint, serialNumber, notAfter };
+      await this.#store.recordCertificate(
+        { ...facts, profileVersion, userId, issuerName, contentHash: contentHashOf(order), issuedAt: at },
+        { ...facts, issuanceState: 'issued', at },
+      );
+    } else if (state === 'requested') {
+      await this.#store.recordProfileState({ deviceId, profileId, issuanceState: 'issuePending', at });
+    } else if (state === 'failed') {
+      const errorCode = CERTSRV_E_TEMPLATE_DENIED;
+      await this.#store.recordProfileState({
+        deviceId,
+        profileId,
+        issuanceState: 'issueFailed',
+        errorCode,
+        at,
+      });
+    }
+  }
+
   async #failed(
     device: Device,
-    profile: ScepProfile,
+    profile: CertificateProfile,
     version: number,
     error: 'profile_unresolvable' | 'profile_not_assigned',
   ): Promise<DeviceProfile> {
@@ -767,7 +902,7 @@ export class Mdm {
   #needsCertificate(
     device: Device,
     wanted: {
-      readonly profile: ScepProfile;
+      readonly profile: CertificateProfile;
       readonly version: number;
       readonly resolved: ResolvedScepProfile;
     },
@@ -788,7 +923,9 @@ export class Mdm {
       const notAfter = certificate.notAfter.getTime();
       const lifetime =
         certificate.notBefore === undefined
-          ? validityMs(profile)
+          ? profile.kind === 'scep'
+            ? validityMs(profile)
+            : YEAR_MS
           : notAfter - certificate.notBefore.getTime();
       return notAfter - now > (lifetime * profile.renewalThresholdPercentage) / 100;
     });
@@ -836,7 +973,7 @@ export class Mdm {
     return { challenge, challengeExpiresAt: expiresAt };
   }
 
-  #trustedProfile(profile: ScepProfile): TrustedCertificateProfile {
+  #trustedProfile(profile: CertificateProfile): TrustedCertificateProfile {
     const record = this.#store.profile(profile.rootCertificate);
     if (record?.profile.kind !== 'trustedCertificate') {
       throw new PkiError('profile_invalid', 'rootCertificate: no trusted-certificate profile of this id');
@@ -897,7 +1034,7 @@ export class Mdm {
 
 /** Order of installation: a chain is verified from its root, and a certificate from its chain. */
 function rankOf(profile: Profile): number {
-  if (profile.kind === 'scep') return 2;
+  if (profile.kind !== 'trustedCertificate') return 2;
   return profile.destinationStore === 'computerCertStoreRoot' ? 0 : 1;
 }
 

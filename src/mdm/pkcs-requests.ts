@@ -17,6 +17,8 @@ export interface PkcsWish {
   readonly deviceId: string;
   readonly profileId: string;
   readonly profileVersion: number;
+  /** Of a user certificate. */
+  readonly userId?: string;
   readonly order: PkcsOrder;
 }
 

@@ -49,6 +49,8 @@ export interface PkcsRequest {
   readonly deviceId: string;
   readonly profileId: string;
   readonly profileVersion: number;
+  /** Of a user certificate: whom it is made for. */
+  readonly userId?: string;
   readonly state: PkcsRequestState;
   /** How often a connector has taken it; each time it may have made a key and a certificate. */
   readonly attempt: number;

@@ -176,8 +176,41 @@ function* contradictionsOfPlatform(
   }
 }
 
+const pkcsProfile = z.strictObject({
+  kind: z.literal('pkcs'),
+  profileId,
+  displayName,
+  platform,
+  certificateType: scepFields.shape.certificateType,
+  subjectNameFormat: scepFields.shape.subjectNameFormat,
+  customSubjectAlternativeNames: scepFields.shape.customSubjectAlternativeNames,
+  keyUsage: scepFields.shape.keyUsage,
+  /** Intune leaves it to the template; the connector makes a key of this many bits. */
+  keySize: scepFields.shape.keySize.default(2048),
+  extendedKeyUsages: scepFields.shape.extendedKeyUsages,
+  renewalThresholdPercentage: scepFields.shape.renewalThresholdPercentage,
+  certificateStore: scepFields.shape.certificateStore,
+  /** Host name of the CA, as Intune has it; for people alone. */
+  certificationAuthority: z.string().max(253).optional(),
+  /** Name of the issuing CA in the connector's configuration. */
+  certificationAuthorityName: z.string().min(1).max(100),
+  /** Name of the template there. It says how long the certificate lives. */
+  certificateTemplateName: z.string().min(1).max(100),
+  /** profileId of the trusted-certificate profile that the certificate must lead through. */
+  rootCertificate: profileId,
+});
+
+/**
+ * Gives the device a key and a certificate that a connector has made for it. Field names and words are those of Intune's
+ * Graph resource.
+ */
+export type PkcsProfile = z.infer<typeof pkcsProfile>;
+
+/** A profile that brings a certificate of the device's or its user's own. */
+export type CertificateProfile = ScepProfile | PkcsProfile;
+
 /** A profile of any kind. */
-export type Profile = TrustedCertificateProfile | ScepProfile;
+export type Profile = TrustedCertificateProfile | CertificateProfile;
 
 /** Intune's own ceiling: 24 months, counted generously in days. */
 const VALIDITY_DAYS_MAX = 732;
@@ -315,7 +348,7 @@ function escapeRdnValue(value: string): string {
  *
  * @throws PkiError `profile_unresolvable` if a variable has no value, or one that does not fit its place.
  */
-export function resolveProfile(profile: ScepProfile, device: Device): ResolvedScepProfile {
+export function resolveProfile(profile: CertificateProfile, device: Device): ResolvedScepProfile {
   if (profile.certificateType === 'user' && device.user === undefined) {
     throw new PkiError('profile_unresolvable', `device ${device.deviceId} has no user`);
   }
@@ -404,7 +437,7 @@ function fitting(value: string, pattern: RegExp, what: string): string {
  */
 export function parseProfile(value: unknown): Profile {
   const kind = (value as { readonly kind?: unknown } | null)?.kind;
-  const schema = kind === 'scep' ? scepProfile : trustedCertificateProfile;
+  const schema = kind === 'scep' ? scepProfile : kind === 'pkcs' ? pkcsProfile : trustedCertificateProfile;
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
@@ -414,8 +447,8 @@ export function parseProfile(value: unknown): Profile {
     );
   }
   const profile = parsed.data;
-  if (profile.kind === 'scep') checkFormats(profile);
-  else trustedCertificateOf(profile);
+  if (profile.kind === 'trustedCertificate') trustedCertificateOf(profile);
+  else checkFormats(profile);
   return profile;
 }
 
@@ -469,7 +502,7 @@ const sampleDevice: Device = {
   },
 };
 
-function checkFormats(profile: ScepProfile): void {
+function checkFormats(profile: CertificateProfile): void {
   const formats = [
     { field: 'subjectNameFormat', format: profile.subjectNameFormat, place: 'subject' },
     ...profile.customSubjectAlternativeNames.map((san, index) => ({
@@ -493,7 +526,7 @@ function variableNames(format: string): string[] {
   return splitFormat(format).filter((_, index) => index % 2 === 1);
 }
 
-function checkFormat(profile: ScepProfile, field: string, format: string, place: string): void {
+function checkFormat(profile: CertificateProfile, field: string, format: string, place: string): void {
   const invalid = (why: string) => new PkiError('profile_invalid', `${field}: ${why}`);
   const literals = splitFormat(format).filter((_, index) => index % 2 === 0);
   // Intune permits none of these as literal text of a subject; braces are always a variable gone wrong.
@@ -533,6 +566,16 @@ export function needsNewCertificate(before: Profile, after: Profile): boolean {
 function certificateFields(profile: Profile): unknown {
   if (profile.kind === 'trustedCertificate')
     return [profile.trustedRootCertificate, profile.destinationStore];
+  if (profile.kind === 'pkcs') {
+    const { certificateType, subjectNameFormat, customSubjectAlternativeNames, keyUsage, keySize } = profile;
+    return [
+      [certificateType, subjectNameFormat, customSubjectAlternativeNames, keyUsage, keySize],
+      profile.extendedKeyUsages.map((usage) => usage.objectIdentifier),
+      profile.certificateStore,
+      profile.certificationAuthorityName,
+      profile.certificateTemplateName,
+    ];
+  }
   // Root certificate and hash are not in it: they matter to the way of enrolling, not to what is enrolled.
   return [
     profile.certificateType,
