@@ -10,16 +10,30 @@ export type Audience = 'graph' | 'intune';
 const LIFETIME_MS = 60 * 60 * 1000;
 
 const claims = z.strictObject({
-  audience: z.enum(['graph', 'intune']),
-  appId: z.string(),
-  expiresAt: z.number(),
+  aud: z.enum(['graph', 'intune']),
+  appid: z.string(),
+  roles: z.array(z.string()),
+  exp: z.number(),
 });
+
+/** The application permissions that an RA needs, by audience: Intune's own, and Graph's for service discovery. */
+export const neededRoles = {
+  intune: 'scep_challenge_provider',
+  graph: 'Application.Read.All',
+} as const satisfies Record<Audience, string>;
 
 /** Who may ask for tokens: an app registration with one client secret. */
 export interface ApplicationRegistration {
   readonly appId: string;
   readonly secret: string;
+  /** Application permissions that an administrator has consented to; both of `neededRoles` if absent. */
+  readonly roles?: readonly string[] | undefined;
+  /** From then on the secret opens nothing; never if absent. */
+  readonly secretEnds?: Date | undefined;
 }
+
+/** The head of a token: a JWT (RFC 7519), so that who gets one can read the roles in it. */
+const HEAD = Buffer.from(JSON.stringify({ typ: 'JWT', alg: 'HS256' })).toString('base64url');
 
 /**
  * Makes and checks access tokens. The key is made anew at each start: a restart invalidates all tokens, and a client
@@ -36,31 +50,46 @@ export class AccessTokens {
   /** A token and its lifetime in seconds. */
   create(
     audience: Audience,
-    appId: string,
+    { appId, roles = Object.values(neededRoles) }: Omit<ApplicationRegistration, 'secret'>,
   ): { readonly accessToken: string; readonly expiresInSeconds: number } {
     const body = Buffer.from(
-      JSON.stringify({ audience, appId, expiresAt: this.#clock.now().getTime() + LIFETIME_MS }),
+      JSON.stringify({
+        aud: audience,
+        appid: appId,
+        // A token names the roles of its own audience alone.
+        roles: roles.filter((role) => role === neededRoles[audience]),
+        exp: Math.floor((this.#clock.now().getTime() + LIFETIME_MS) / 1000),
+      }),
     ).toString('base64url');
     return {
-      accessToken: `${body}.${this.#mac(body).toString('base64url')}`,
+      accessToken: `${HEAD}.${body}.${this.#mac(body).toString('base64url')}`,
       expiresInSeconds: LIFETIME_MS / 1000,
     };
   }
 
-  /** The application that the token was made for; `undefined` if it is not a live token for this audience. */
-  verify(token: string, audience: Audience): string | undefined {
-    const [body = '', mac = '', ...more] = token.split('.');
+  /** The application that the token was made for, with its roles; `undefined` if it is not a live token for this audience. */
+  verify(
+    token: string,
+    audience: Audience,
+  ): { readonly appId: string; readonly roles: readonly string[] } | undefined {
+    const [head, body = '', mac = '', ...more] = token.split('.');
     const given = Buffer.from(mac, 'base64url');
     const expected = this.#mac(body);
-    if (more.length > 0 || given.length !== expected.length || !timingSafeEqual(given, expected))
+    if (
+      head !== HEAD ||
+      more.length > 0 ||
+      given.length !== expected.length ||
+      !timingSafeEqual(given, expected)
+    )
       return undefined;
     const parsed = claims.safeParse(JSON.parse(Buffer.from(body, 'base64url').toString('utf8')));
-    if (!parsed.success || parsed.data.audience !== audience) return undefined;
-    return parsed.data.expiresAt > this.#clock.now().getTime() ? parsed.data.appId : undefined;
+    if (!parsed.success || parsed.data.aud !== audience) return undefined;
+    const { appid, roles, exp } = parsed.data;
+    return exp * 1000 > this.#clock.now().getTime() ? { appId: appid, roles } : undefined;
   }
 
   #mac(body: string): Buffer {
-    return createHmac('sha256', this.#key).update(body).digest();
+    return createHmac('sha256', this.#key).update(`${HEAD}.${body}`).digest();
   }
 }
 

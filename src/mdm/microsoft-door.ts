@@ -6,14 +6,16 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { errorTable, PkiError } from '../errors.ts';
-import type { Log } from '../telemetry.ts';
+import type { Clock, Log } from '../telemetry.ts';
 import {
   type AccessTokens,
   type ApplicationRegistration,
   type Audience,
+  neededRoles,
   sameSecret,
 } from './access-tokens.ts';
 import { bearerTokenOf, bodyOf, codeOfFailure, logFailure } from './device-door.ts';
+import type { Mdm } from './mdm.ts';
 import {
   failureNotification,
   type ServiceAnswer,
@@ -33,6 +35,9 @@ export interface MicrosoftDoorParts {
   readonly publicUrl: () => string;
   readonly tokens: AccessTokens;
   readonly validationService: ValidationServiceParts;
+  /** Has the revocation requests. */
+  readonly mdm: Pick<Mdm, 'revocationRequests' | 'recordRevocationResult'>;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -40,8 +45,13 @@ export interface MicrosoftDoorParts {
 const INTUNE_APP_ID = '0000000a-0000-0000-c000-000000000000';
 /** Behind a scale unit's host name in the real service; callers learn it by discovery and never build it. */
 const GATEWAY = '/RACerts/ScepRequestValidationFEService/Gateway/StatelessScepRequestValidationService';
-/** Sent as a header, not in the query. */
+/** Of the service that hands out revocation requests. */
+const PKI_GATEWAY = '/RACerts/StatelessPkiConnectorService/Gateway/StatelessPkiConnectorService';
+/** Sent as headers, not in the query; the second is what Microsoft's clients send, odd as its year is. */
 const API_VERSION = '2018-02-20';
+const PKI_API_VERSION = '5019-05-05';
+/** Requests that are handed out at once. */
+const REVOCATION_REQUESTS_MAX = 500;
 
 const certificateRequest = z.string().min(1);
 const transactionId = z.string().min(1).max(1024);
@@ -79,6 +89,32 @@ const failureBody = z.strictObject({
   }),
 });
 
+const downloadBody = z.strictObject({
+  downloadParameters: z.strictObject({
+    maxRequests: z.int().min(1).max(REVOCATION_REQUESTS_MAX),
+    issuerName: z.string().max(1024).nullable().default(null),
+  }),
+});
+
+const uploadBody = z.strictObject({
+  results: z
+    .array(
+      z
+        .strictObject({
+          requestContext: z.string().min(1),
+          succeeded: z.boolean(),
+          /** A name or a number of Microsoft's list. */
+          errorCode: z.string().regex(/^[A-Za-z0-9]{1,64}$/),
+          errorMessage: z.string().max(4096).nullable().default(null),
+        })
+        .refine(
+          ({ succeeded, errorCode }) => succeeded === (errorCode === 'None' || errorCode === '0'),
+          'a success has the errorCode None, a failure another one',
+        ),
+    )
+    .max(REVOCATION_REQUESTS_MAX),
+});
+
 const tokenBody = z.object({
   grant_type: z.string().optional(),
   client_id: z.string().optional(),
@@ -98,6 +134,7 @@ export function addMicrosoftDoor(app: FastifyInstance, parts: MicrosoftDoorParts
   addEntra(app, parts);
   addGraph(app, parts);
   addIntune(app, parts);
+  addPkiConnector(app, parts);
 }
 
 // --- Entra ------------------------------------------------------------------------------------------------------------
@@ -137,9 +174,11 @@ function addEntra(app: FastifyInstance, parts: MicrosoftDoorParts): void {
     );
     if (application === undefined) return entraError(reply, 'application');
     if (!sameSecret(application.secret, client_secret)) return entraError(reply, 'secret');
+    if (application.secretEnds !== undefined && application.secretEnds <= parts.clock.now())
+      return entraError(reply, 'secretEnded');
     const audience = audienceOf(scope, parts);
     if (audience === undefined) return entraError(reply, 'scope');
-    const { accessToken, expiresInSeconds } = parts.tokens.create(audience, application.appId);
+    const { accessToken, expiresInSeconds } = parts.tokens.create(audience, application);
     return {
       token_type: 'Bearer',
       expires_in: expiresInSeconds,
@@ -185,6 +224,12 @@ const entraErrors = {
     text: 'the application is not known',
   },
   secret: { number: 7000215, error: 'invalid_client', status: 401, text: 'the client secret is not valid' },
+  secretEnded: {
+    number: 7000222,
+    error: 'invalid_client',
+    status: 401,
+    text: 'the client secret has expired',
+  },
   scope: {
     number: 70011,
     error: 'invalid_scope',
@@ -208,7 +253,8 @@ function entraError(reply: FastifyReply, name: keyof typeof entraErrors): Fastif
 
 function addGraph(app: FastifyInstance, parts: MicrosoftDoorParts): void {
   app.get(`/v1.0/servicePrincipals/appId=${INTUNE_APP_ID}/endpoints`, async (request, reply) => {
-    if (applicationOf(request, parts, 'graph') === undefined) {
+    const application = applicationOf(request, parts, 'graph');
+    if (application === undefined) {
       return serviceError(
         reply,
         401,
@@ -216,15 +262,19 @@ function addGraph(app: FastifyInstance, parts: MicrosoftDoorParts): void {
         'the access token is missing or not valid here',
       );
     }
+    if (!application.roles.includes(neededRoles.graph))
+      return serviceError(reply, 403, 'Authorization_RequestDenied', 'the application lacks a permission');
+    const endpoint = (name: string, gateway: string) => ({
+      capability: name,
+      providerName: name,
+      serviceName: name,
+      providerResourceId: name,
+      uri: `${parts.publicUrl()}${gateway}`,
+    });
     return {
       value: [
-        {
-          capability: 'ScepRequestValidationFEService',
-          providerName: 'ScepRequestValidationFEService',
-          serviceName: 'ScepRequestValidationFEService',
-          providerResourceId: 'ScepRequestValidationFEService',
-          uri: `${parts.publicUrl()}${GATEWAY}`,
-        },
+        endpoint('ScepRequestValidationFEService', GATEWAY),
+        endpoint('PkiConnectorFEService', PKI_GATEWAY),
       ],
     };
   });
@@ -235,16 +285,14 @@ function addGraph(app: FastifyInstance, parts: MicrosoftDoorParts): void {
 function addIntune(app: FastifyInstance, parts: MicrosoftDoorParts): void {
   const action = (name: string, act: (request: FastifyRequest) => Promise<ServiceAnswer>) =>
     app.post(`${GATEWAY}/ScepActions/${name}`, async (request, reply) => {
-      const appId = applicationOf(request, parts, 'intune');
-      if (appId === undefined) {
-        return serviceError(reply, 401, 'Unauthorized', 'the access token is missing or not valid here');
-      }
-      if (request.headers['api-version'] !== API_VERSION) {
-        return serviceError(reply, 400, 'BadRequest', `the header api-version must be ${API_VERSION}`);
-      }
+      const application = intuneCallerOf(request, reply, parts, API_VERSION);
+      if (application === undefined) return reply;
       const answer = await act(request);
       const activityId = String(request.headers['client-request-id'] ?? '').slice(0, 64);
-      parts.log.info({ action: name, code: answer.code, appId, activityId }, 'SCEP action answered');
+      parts.log.info(
+        { action: name, code: answer.code, appId: application.appId, activityId },
+        'SCEP action answered',
+      );
       return answer;
     });
 
@@ -259,11 +307,71 @@ function addIntune(app: FastifyInstance, parts: MicrosoftDoorParts): void {
   );
 }
 
+/** What the CA's revocation connector calls. The same requests are handed out until their results have come. */
+function addPkiConnector(app: FastifyInstance, parts: MicrosoftDoorParts): void {
+  app.post(
+    `${PKI_GATEWAY}/CertificateAuthorityRequests/downloadRevocationRequests`,
+    async (request, reply) => {
+      if (intuneCallerOf(request, reply, parts, PKI_API_VERSION) === undefined) return reply;
+      const { maxRequests, issuerName } = bodyOf(request, downloadBody).downloadParameters;
+      const waiting = await parts.mdm.revocationRequests({
+        ...(issuerName === null ? {} : { issuerName }),
+        limit: maxRequests,
+      });
+      return {
+        '@odata.context': `${parts.publicUrl()}${PKI_GATEWAY}/$metadata#Collection(microsoft.management.services.api.caRevocationRequest)`,
+        value: waiting.map(({ requestContext, serialNumber, issuerName: issuer, action, reason }) => ({
+          requestContext,
+          serialNumber,
+          issuerName: issuer,
+          caConfiguration: null,
+          // Two fields that Intune does not have: it knows neither hold nor reasons.
+          ...(action === 'revoke' ? {} : { action }),
+          ...(reason === undefined ? {} : { reason }),
+        })),
+      };
+    },
+  );
+
+  app.post(`${PKI_GATEWAY}/CertificateAuthorityRequests/uploadRevocationResults`, async (request, reply) => {
+    if (intuneCallerOf(request, reply, parts, PKI_API_VERSION) === undefined) return reply;
+    for (const { errorMessage, ...result } of bodyOf(request, uploadBody).results)
+      await parts.mdm.recordRevocationResult({
+        ...result,
+        ...(errorMessage === null ? {} : { errorMessage }),
+      });
+    return { value: true };
+  });
+}
+
+/** Who calls a service of Intune; if he may not, he has his answer. */
+function intuneCallerOf(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  parts: MicrosoftDoorParts,
+  apiVersion: string,
+): ReturnType<AccessTokens['verify']> {
+  const application = applicationOf(request, parts, 'intune');
+  if (application === undefined) {
+    serviceError(reply, 401, 'Unauthorized', 'the access token is missing or not valid here');
+    return undefined;
+  }
+  if (!application.roles.includes(neededRoles.intune)) {
+    serviceError(reply, 403, 'Forbidden', `the application lacks the permission ${neededRoles.intune}`);
+    return undefined;
+  }
+  if (request.headers['api-version'] !== apiVersion) {
+    serviceError(reply, 400, 'BadRequest', `the header api-version must be ${apiVersion}`);
+    return undefined;
+  }
+  return application;
+}
+
 function applicationOf(
   request: FastifyRequest,
   parts: MicrosoftDoorParts,
   audience: Audience,
-): string | undefined {
+): ReturnType<AccessTokens['verify']> {
   const token = bearerTokenOf(request);
   return token === undefined ? undefined : parts.tokens.verify(token, audience);
 }
