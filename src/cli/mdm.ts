@@ -1,18 +1,15 @@
 /** `leafgate mdm`: the administrator's side of the built-in stand-in for Intune. */
-import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../agent/index.ts';
 import { PkiError } from '../errors.ts';
 import type { Mdm } from '../mdm/index.ts';
-import { withMdm } from '../parts/mdm.ts';
 import { exportFormats, exportProfiles } from '../parts/profile-export.ts';
 import { openLog, systemClock } from '../telemetry.ts';
-import { configOption, loadConfig } from './context.ts';
-import { type ListingOptions, printFacts, printRows } from './output.ts';
-
-interface MdmOptions extends ListingOptions {
-  readonly config?: string;
-}
+import { configOption } from './context.ts';
+import { fileText } from './input.ts';
+import { loadMdmConfig, type MdmOptions, rowsOf, run } from './mdm-context.ts';
+import { addMdmFleet } from './mdm-fleet.ts';
+import { printFacts, printRows } from './output.ts';
 
 interface ExportOptions extends MdmOptions {
   readonly format: (typeof exportFormats)[number];
@@ -21,6 +18,13 @@ interface ExportOptions extends MdmOptions {
   readonly organization: string;
   readonly pkcs12?: string;
   readonly pkcs12Password?: string;
+}
+
+interface TokenOptions extends MdmOptions {
+  readonly uses: number;
+  readonly hours: number;
+  readonly user?: string;
+  readonly group?: readonly string[];
 }
 
 const deviceColumns = {
@@ -34,6 +38,7 @@ const deviceColumns = {
 const stateColumns = {
   deviceId: 'Device id',
   profileId: 'Profile',
+  status: 'Status',
   issuanceState: 'State',
   thumbprint: 'Thumbprint',
   notAfter: 'Expires',
@@ -43,20 +48,28 @@ const stateColumns = {
 export function addMdm(program: Command): void {
   const mdm = program
     .command('mdm')
-    .description('devices, enrolment tokens and profiles of the built-in MDM');
+    .description('devices, users, groups, enrolment tokens and profiles of the built-in MDM');
+  addMdmFleet(mdm);
   mdm
     .command('token')
     .description('make an enrolment token; it is shown once')
     .option(...configOption)
     .option('--uses <n>', 'how many devices may join with it', Number, 1)
     .option('--hours <n>', 'lifetime', Number, 24)
+    .option('--user <userPrincipalName>', 'whose devices they become')
+    .option('--group <groupId...>', 'groups that they come into')
     .option('--json', 'for machines')
-    .action(async (options: MdmOptions & { readonly uses: number; readonly hours: number }) => {
+    .action(async (options: TokenOptions) => {
       if (!(options.uses >= 1) || !(options.hours > 0)) {
-        throw new PkiError('config_invalid', '--uses and --hours: positive numbers');
+        throw new PkiError('command_invalid', '--uses and --hours: positive numbers');
       }
-      const made = await run(options, (opened) =>
-        opened.createEnrolmentToken({ uses: options.uses, lifetimeMs: options.hours * 3_600_000 }),
+      const made = await run(options, async (opened) =>
+        opened.createEnrolmentToken({
+          uses: options.uses,
+          lifetimeMs: options.hours * 3_600_000,
+          user: options.user === undefined ? undefined : userNamed(opened, options.user),
+          groupIds: options.group,
+        }),
       );
       printFacts({ token: made.token, expires: made.expiresAt }, options);
     });
@@ -75,7 +88,9 @@ export function addMdm(program: Command): void {
     .option('--device <deviceId>', 'only this device')
     .option('--json', 'for machines')
     .action(async (options: MdmOptions & { readonly device?: string }) => {
-      const rows = await run(options, async (opened) => rowsOf(opened.profileStates(options.device)));
+      const { profileStatusOf } = await import('../mdm/index.ts');
+      const states = await run(options, async (opened) => opened.profileStates(options.device));
+      const rows = states.map((state) => ({ ...state, status: profileStatusOf(state.issuanceState) }));
       printRows(rows, stateColumns, options);
     });
   mdm
@@ -84,7 +99,7 @@ export function addMdm(program: Command): void {
     .argument('<file>')
     .option(...configOption)
     .action(async (file: string, options: MdmOptions) => {
-      const profile: unknown = JSON.parse(readFileSync(file, 'utf8'));
+      const profile = profileIn(file);
       const record = await run(options, (opened) => opened.upsertProfile(profile));
       console.log(`${record.profile.profileId}: version ${record.version}`);
     });
@@ -127,29 +142,20 @@ export function addMdm(program: Command): void {
         `${output}: ${format} for ${deviceId}; it holds challenges, which are good once, for an hour`,
       );
     });
-  mdm
-    .command('retire')
-    .description('retire a device: it gets no profile and no certificate any more')
-    .argument('<deviceId>')
-    .option(...configOption)
-    .action(async (deviceId: string, options: MdmOptions) => {
-      await run(options, (opened) => opened.setDeviceState(deviceId, 'retired'));
-      console.log(`${deviceId}: retired`);
-    });
 }
 
-async function run<T>(options: MdmOptions, work: (mdm: Mdm) => Promise<T>): Promise<T> {
-  const config = loadMdmConfig(options.config);
-  return await withMdm(config, openLog('warn', 'cli'), systemClock, work);
+/** The user of this name. Throws PkiError `request_malformed`. */
+function userNamed(mdm: Mdm, userPrincipalName: string) {
+  const user = mdm.user(userPrincipalName);
+  if (user === undefined) throw new PkiError('request_malformed', `no user ${userPrincipalName}`);
+  return user;
 }
 
-function loadMdmConfig(path: string | undefined) {
-  const { mdm } = loadConfig(path, 'mdm');
-  if (mdm === undefined) throw new PkiError('config_invalid', 'the configuration has no `mdm` part');
-  return mdm;
-}
-
-/** Rows for printing: the objects as they are. */
-function rowsOf(list: readonly object[]): Record<string, unknown>[] {
-  return list.map((item) => ({ ...item }));
+function profileIn(file: string): unknown {
+  try {
+    return JSON.parse(fileText(file));
+  } catch (cause) {
+    if (cause instanceof PkiError) throw cause;
+    throw new PkiError('command_invalid', `${file} is not JSON`, { cause });
+  }
 }

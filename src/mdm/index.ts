@@ -47,6 +47,7 @@ export {
 export type { PkcsConnector } from './pkcs-door.ts';
 export { PkcsRequests, type PkcsTask } from './pkcs-requests.ts';
 export type { EncryptedPfx, PkcsRequest, PkcsRequestState } from './pkcs-store.ts';
+export { type ProfileStatus, profileStatusOf } from './profile-state.ts';
 export {
   type CertificateProfile,
   type PkcsProfile,
