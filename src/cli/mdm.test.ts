@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { createPrivateKey } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { leafgate } from '../../test/support/cli-fixture.ts';
+import {
+  application,
+  certificates,
+  deviceScepProfile,
+  intermediateProfile,
+  keys,
+  rootProfile,
+  tenant,
+} from '../../test/support/mdm-fixture.ts';
+import { buildPem } from '../codec/index.ts';
+import { PkiError } from '../errors.ts';
+import { MdmStore } from '../mdm/index.ts';
+import { openLog, systemClock } from '../telemetry.ts';
+
+let folder: string;
+let config: string;
+const path = (name: string) => join(folder, name);
+const write = (name: string, text: string) => {
+  writeFileSync(path(name), text, { mode: 0o600 });
+  return path(name);
+};
+const mdm = (...words: string[]) => leafgate('mdm', ...words, '--config', config);
+const json = async (...words: string[]) => JSON.parse(await mdm(...words, '--json'));
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'leafgate-cli-mdm-'));
+  const identity = (name: 'signer' | 'recipient') => {
+    const passphrase = `passphrase of ${name}`;
+    const key = createPrivateKey(keys[name].pem);
+    write(`${name}.pem`, buildPem('CERTIFICATE', certificates[name].raw));
+    write(
+      `${name}.key.pem`,
+      String(key.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase })),
+    );
+    write(`${name}.passphrase`, passphrase);
+    return {
+      certificate: `${name}.pem`,
+      key: { file: `${name}.key.pem`, passphrase: `file:${name}.passphrase` },
+    };
+  };
+  write('application.secret', application.secret);
+  config = write(
+    'leafgate.yaml',
+    JSON.stringify({
+      mdm: {
+        listen: '127.0.0.1:0',
+        databaseFile: 'mdm.sqlite',
+        tenant,
+        applications: [{ appId: application.appId, secret: 'file:application.secret' }],
+        challengeSigner: identity('signer'),
+        challengeRecipient: identity('recipient'),
+      },
+    }),
+  );
+  for (const profile of [rootProfile, intermediateProfile, deviceScepProfile]) {
+    await mdm('profile', write('profile.json', JSON.stringify(profile)));
+  }
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+const rejectsWith = (code: string, message: RegExp) => (thrown: unknown) =>
+  thrown instanceof PkiError && thrown.code === code && message.test(thrown.message);
+
+test('what is wrong in a file is named', async () => {
+  await assert.rejects(
+    mdm('import-users', path('absent.csv')),
+    rejectsWith('command_invalid', /absent\.csv/),
+  );
+  await assert.rejects(
+    mdm('import-users', write('users.csv', 'userPrincipalName\nada')),
+    rejectsWith('request_malformed', /line 2: userPrincipalName/),
+  );
+  await assert.rejects(mdm('profile', write('bad.json', '{')), rejectsWith('command_invalid', /not JSON/));
+  const contradiction = { ...deviceScepProfile, keyUsage: ['keyEncipherment'] };
+  await assert.rejects(
+    mdm('profile', write('bad.json', JSON.stringify(contradiction))),
+    rejectsWith('profile_invalid', /keyUsage: key usage and purposes disagree/),
+  );
+  await assert.rejects(mdm('token', '--group', 'absent'), rejectsWith('request_malformed', /no group/));
+  await assert.rejects(mdm('token', '--user', 'x@y'), rejectsWith('request_malformed', /no user/));
+  await assert.rejects(mdm('wipe', 'absent'), rejectsWith('device_unknown', /absent/));
+  await assert.rejects(
+    mdm('assign', 'device-certificate', '--nobody', '--all'),
+    rejectsWith('command_invalid', /nobody/),
+  );
+  await assert.rejects(
+    mdm('remove-profile', 'root-absent'),
+    rejectsWith('profile_not_assigned', /root-absent/),
+  );
+});
+
+test('a fleet by command: users, groups, tokens, assignments, lost and found', async () => {
+  assert.equal(
+    await mdm('import-users', write('users.csv', 'userPrincipalName,userName\nada@example.com,Ada')),
+    '1 users\n',
+  );
+  assert.equal((await json('users'))[0].userName, 'Ada');
+  await mdm('group', 'staff', '--name', 'Staff');
+  await mdm('group', 'macs', '--platform', 'macOS');
+  assert.deepEqual(
+    (await json('groups')).map((row: { groupId: string; rule: string }) => [row.groupId, row.rule]),
+    [
+      ['macs', '{"platform":"macOS"}'],
+      ['staff', ''],
+    ],
+  );
+  const csv = write('devices.csv', 'serialNumber,userPrincipalName,groups\nSN-1,ada@example.com,staff\n');
+  const [{ token }] = await json('import-devices', csv);
+  assert.match((await json('token', '--user', 'ada@example.com', '--group', 'staff')).token, /^.{16}/);
+
+  const store = MdmStore.open(path('mdm.sqlite'));
+  const { Mdm } = await import('../mdm/index.ts');
+  const opened = new Mdm({
+    store,
+    challengeSigner: { certificate: certificates.signer, sign: keys.signer.sign },
+    challengeRecipient: { certificate: certificates.recipient, decrypt: keys.recipient.decrypt },
+    clock: systemClock,
+    log: openLog('silent', 'mdm'),
+  });
+  try {
+    const { device } = await opened.join({
+      token,
+      deviceName: 'mac-1',
+      platform: 'macOS',
+      serialNumber: 'SN-1',
+    });
+    const { deviceId } = device;
+    const state = () => store.device(deviceId);
+    const targeted = () => store.isTargeted('device-certificate', deviceId);
+    assert.equal(state()?.user?.userName, 'Ada');
+    assert.equal(targeted(), true);
+    await mdm('assign', 'device-certificate', '--group', 'staff', '--not-group', 'macs');
+    assert.equal(targeted(), false);
+    await mdm('assign', 'device-certificate', '--group', 'staff');
+    assert.equal(targeted(), true);
+    await mdm('member', 'staff', deviceId, '--remove');
+    assert.equal(targeted(), false);
+    await mdm('member', 'staff', deviceId);
+    assert.equal(targeted(), true);
+    await mdm('assign', 'device-certificate', '--nobody');
+    assert.equal(targeted(), false);
+    assert.deepEqual(await json('assign', 'device-certificate'), []);
+    await mdm('lost', deviceId);
+    assert.equal(state()?.state, 'lost');
+    await mdm('found', deviceId);
+    assert.equal(state()?.state, 'enrolled');
+    await mdm('non-compliant', deviceId, '--grace-hours', '2', '--measure', 'revoke');
+    assert.equal(state()?.nonCompliance?.measure, 'revoke');
+    await mdm('compliant', deviceId);
+    assert.equal(state()?.nonCompliance, undefined);
+    await mdm('retire', deviceId);
+    await assert.rejects(mdm('found', deviceId), rejectsWith('device_unknown', /enrolled/));
+    await mdm('wipe', deviceId);
+    assert.equal(state()?.state, 'wiped');
+    assert.deepEqual(await json('certificates'), []);
+    assert.deepEqual(await json('revocations'), []);
+  } finally {
+    store.close();
+  }
+});
