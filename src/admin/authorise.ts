@@ -53,7 +53,7 @@ export interface Actor {
 }
 
 /** Whether one of the actor's roles may do it. */
-export function isPermitted(actor: Actor, action: Action): boolean {
+function isPermitted(actor: Actor, action: Action): boolean {
   return actor.roles.some(
     (role) =>
       Object.hasOwn(actionsByRole, role) &&

@@ -29,10 +29,7 @@ import { type Capabilities, cipherFor, digestFor, type Exchange, ScepTransport }
 import type { DeviceFolder, PendingRequest, ScepRecord } from './state.ts';
 
 /** Steps that an enrolment takes, in the order of a first one. */
-export const enrolmentSteps = ['GetCACert', 'key', 'request', 'install'] as const;
-
-/** One of `enrolmentSteps`. */
-export type EnrolmentStep = (typeof enrolmentSteps)[number];
+export type EnrolmentStep = 'GetCACert' | 'key' | 'request' | 'install';
 
 /** How long the steps took that were taken, in milliseconds; waiting between attempts is part of them. */
 export type StepDurations = Readonly<Partial<Record<EnrolmentStep, number>>>;

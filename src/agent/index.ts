@@ -16,7 +16,7 @@ export {
   type SyncOptions,
   type SyncResult,
 } from './device.ts';
-export { type EnrolmentResult, type EnrolmentStep, enrolmentSteps, type StepDurations } from './enrol.ts';
+export type { EnrolmentResult, EnrolmentStep, StepDurations } from './enrol.ts';
 export {
   buildEnrolmentMessage,
   buildPollMessage,

@@ -82,7 +82,7 @@ export function readAnswers(file: string): CeremonyAnswers {
 }
 
 /** Checks answers. Throws like `readAnswers`. */
-export function parseAnswers(raw: unknown, folder: string): CeremonyAnswers {
+function parseAnswers(raw: unknown, folder: string): CeremonyAnswers {
   const parsed = answersSchema.safeParse(raw);
   if (!parsed.success) {
     throw new PkiError(

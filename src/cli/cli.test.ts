@@ -76,6 +76,10 @@ describe('leafgate config', () => {
         rejectsWith('command_invalid', /there is no key/),
       );
     }
+    await assert.rejects(
+      leafgate('config', 'explain', 'server.limits'),
+      rejectsWith('command_invalid', /did you mean server\.endpoints\[\]\.limits\?$/),
+    );
   });
 });
 

@@ -4,6 +4,9 @@ import { PkiError } from '../errors.ts';
 import { configReference } from './config-reference.ts';
 import { configOption, loadConfig } from './context.ts';
 
+/** Places that are named for a key that is not there. */
+const PLACES_MAX = 5;
+
 /** Adds the command. */
 export function addConfig(program: Command): void {
   const config = program.command('config').description('check and explain the configuration');
@@ -23,10 +26,24 @@ export function addConfig(program: Command): void {
       // The marks of lists may be left out: server.issuers.crlPeriod is server.issuers[].crlPeriod.
       const bare = (text: string) => text.replaceAll('[]', '');
       const wanted = bare(key);
-      const rows = configReference().filter(
-        (row) => wanted === '' || `${bare(row.key)}.`.startsWith(`${wanted}.`),
-      );
-      if (rows.length === 0) throw new PkiError('command_invalid', `there is no key “${key}”`);
+      const known = configReference();
+      const rows = known.filter((row) => wanted === '' || `${bare(row.key)}.`.startsWith(`${wanted}.`));
+      if (rows.length === 0) {
+        // Whoever remembers the last word alone finds where it stands.
+        const word = wanted.split('.').at(-1);
+        const places = new Set(
+          known.flatMap((row) => {
+            const steps = row.key.split('.');
+            const at = steps.findIndex((step) => bare(step) === word);
+            return at < 0 ? [] : [steps.slice(0, at + 1).join('.')];
+          }),
+        );
+        const found = [...places].slice(0, PLACES_MAX).join(', ');
+        throw new PkiError(
+          'command_invalid',
+          `there is no key “${key}”${found === '' ? '' : `; did you mean ${found}?`}`,
+        );
+      }
       for (const row of rows) {
         const fallback = row.fallback === undefined ? '' : ` (default ${row.fallback})`;
         console.log(

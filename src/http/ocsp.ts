@@ -23,7 +23,7 @@ export interface OcspDoorOptions {
 }
 
 /** Where the door is; a GET has the request below it. */
-export const OCSP_PATH = '/ocsp';
+const OCSP_PATH = '/ocsp';
 /** As the codec takes at most. */
 const BODY_BYTES_MAX = 16 * 1024;
 /** RFC 5019 §5: clients use POST from 255 characters on; RFC 6960 §A.1 says so too. Some do not keep to it. */

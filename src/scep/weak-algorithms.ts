@@ -3,7 +3,7 @@ import type { CipherName, DigestName, KeyTransport } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 
 /** What an endpoint may be told to refuse. */
-export const refusableAlgorithms = ['sha1', 'des3', 'pkcs1v15'] as const;
+const refusableAlgorithms = ['sha1', 'des3', 'pkcs1v15'] as const;
 
 /** A refusable algorithm, or single DES, which is refused unless an endpoint is told to take it (RFC 8894 §2.9). */
 export type WeakAlgorithm = (typeof refusableAlgorithms)[number] | 'des';

@@ -25,7 +25,7 @@ export const chainStart: { readonly number: number; readonly hash: Uint8Array } 
 const PAGE = 1000;
 
 /** What every database gives back as it was given: no NUL (PostgreSQL takes none), no half of a surrogate pair. */
-export function storedText(text: string): string {
+function storedText(text: string): string {
   return text.replaceAll('\0', '\u{FFFD}').toWellFormed();
 }
 
@@ -56,7 +56,7 @@ export function entryHash(previous: Uint8Array, number: number, content: Uint8Ar
 }
 
 /** What the signature of a checkpoint is over: text, so that it can be taken for nothing that a CA signs. */
-export function checkpointContent(checkpoint: Omit<AuditCheckpoint, 'signature'>): Uint8Array {
+function checkpointContent(checkpoint: Omit<AuditCheckpoint, 'signature'>): Uint8Array {
   return Buffer.from(
     [
       'Leafgate audit checkpoint 1',

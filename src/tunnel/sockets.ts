@@ -24,7 +24,7 @@ export const TUNNEL_ALPN = 'leafgate-tunnel/1';
 export const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /** Requests that one connection carries at once. */
-export const STREAMS_MAX = 256;
+const STREAMS_MAX = 256;
 
 /** A request target of 64 KiB, with room for the other fields. */
 const HEADER_BLOCK_BYTES_MAX = 128 * 1024;

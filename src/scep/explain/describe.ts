@@ -34,7 +34,7 @@ export function factsOf(
 }
 
 /** A public key: `RSA 2048 bits`, `EC P-256`. */
-export function describeKey(spki: Uint8Array): string {
+function describeKey(spki: Uint8Array): string {
   const info = attempt(() => parsePublicKeyInfo(spki));
   if (info === undefined) return 'unreadable';
   if (info.type === 'rsa') return `RSA ${info.bits} bits, exponent ${info.exponent}`;
@@ -48,7 +48,7 @@ export function judgeKey(spki: Uint8Array, findings: Findings, whose: string): v
 }
 
 /** An algorithm by name. */
-export const describeAlgorithm = ({ oid: dotted }: AlgorithmIdentifier): string => oidName(dotted);
+const describeAlgorithm = ({ oid: dotted }: AlgorithmIdentifier): string => oidName(dotted);
 
 function wishes(extended: Extended): readonly (readonly [string, string | undefined])[] {
   const joined = (list: readonly string[] | undefined) => list?.join(', ');
