@@ -40,7 +40,7 @@ export async function tellWay(
 ): Promise<void> {
   if (result.outcome !== 'completed') throw new Error(`the device could not check in: ${describe(result)}`);
   const enrolled = result.profiles.find((profile) => profile.profileId === SCEP_PROFILE);
-  if (enrolled?.outcome !== 'installed' || !('certificate' in enrolled)) {
+  if (enrolled?.outcome !== 'installed' || !('transactionID' in enrolled)) {
     throw new Error(`the device got no certificate: ${describe(enrolled)}`);
   }
   const { certificate, chain, transactionID } = enrolled;

@@ -24,16 +24,20 @@ import {
   type JoinRequest,
   MdmClient,
   mdmUrlOf,
+  type PkcsProfile,
   type ProfileReport,
   type ReportedState,
   type ScepProfile,
   type TrustedCertificateProfile,
 } from './mdm-client.ts';
+import { installPfx, newDelivery } from './pkcs.ts';
 import type { Trust } from './registration-authority.ts';
 import { defaultRetryPolicy, type RetryPolicy } from './retry.ts';
 import {
   DeviceFolder,
   type DeviceIdentity,
+  type IdentityRecord,
+  isIdentity,
   type ProfileRecord,
   type ScepRecord,
   type TrustedCertificateRecord,
@@ -80,11 +84,20 @@ export type ProfileResult = {
     }
   | { readonly kind: 'scep'; readonly outcome: 'kept'; readonly thumbprint: string; readonly notAfter: Date }
   | ({ readonly kind: 'scep'; readonly reason: EnrolmentReason } & EnrolmentResult)
+  | { readonly kind: 'pkcs'; readonly outcome: 'kept'; readonly thumbprint: string; readonly notAfter: Date }
+  /** A connector is at work on it. */
+  | { readonly kind: 'pkcs'; readonly outcome: 'pending' }
+  | {
+      readonly kind: 'pkcs';
+      readonly outcome: 'installed';
+      readonly certificate: Certificate;
+      readonly eventId: number;
+    }
   /** Not in the check-in any more: its certificate and key are gone. */
   | { readonly kind: ProfileRecord['kind']; readonly outcome: 'removed'; readonly thumbprint: string }
   /** A trusted certificate that was refused, a profile that the MDM could not make out, or of a kind not known here. */
   | {
-      readonly kind: 'trustedCertificate' | 'failed' | 'unknown';
+      readonly kind: 'trustedCertificate' | 'pkcs' | 'failed' | 'unknown';
       readonly outcome: 'failed';
       readonly detail: string;
       readonly eventId: number;
@@ -132,7 +145,8 @@ export interface Identity {
 }
 
 /**
- * Lets a device join its MDM. The folder is made and tried first, for the token is good only once.
+ * Lets a device join its MDM. The folder is made and tried first, for the token is good only once. Who lost the answer calls
+ * this again, with the same folder and token.
  *
  * @throws PkiError `device_folder` if there is a device already, `config_invalid`, `token_refused`, `server_unreachable`,
  *   `server_answer`.
@@ -141,10 +155,10 @@ export async function joinDevice(options: JoinOptions): Promise<Device> {
   const { folder: path, mdmCaPem, token, deviceName, platform, serialNumber } = options;
   const mdmUrl = mdmUrlOf(options.mdmUrl);
   const clock = options.clock ?? systemClock;
-  await DeviceFolder.prepare(path);
+  const { joinId } = await DeviceFolder.prepare(path);
   const mdm = new MdmClient({ url: mdmUrl, caPem: mdmCaPem });
   try {
-    const joined = await mdm.join({ token, deviceName, platform, serialNumber });
+    const joined = await mdm.join({ token, deviceName, platform, serialNumber, joinId });
     const { deviceId, azureADDeviceId } = joined;
     const identity = {
       deviceId,
@@ -188,7 +202,7 @@ export interface RunOptions extends DeviceOptions, SyncOptions {
 const PAUSE_MS_MIN = 1000;
 
 /**
- * Checks in again and again until the signal is aborted, then resolves.
+ * Checks in again and again until the signal is aborted, or the MDM has retired or wiped the device, then resolves.
  *
  * @throws PkiError `device_folder`, and whatever the file system throws: a device that cannot write must not go on.
  */
@@ -199,6 +213,7 @@ export async function runDevice(folder: string, options: RunOptions): Promise<vo
     while (!signal.aborted) {
       const result = await device.sync(options);
       options.onSync?.(result);
+      if (result.outcome === 'completed' && isGone(result.state)) return;
       await sleep(pauseMs(result, intervalMs, device.clock.now()), undefined, { signal });
     }
   } catch (cause) {
@@ -210,7 +225,7 @@ function pauseMs(result: SyncResult, intervalMs: number, now: Date): number {
   const jittered = intervalMs * (0.9 + Math.random() / 5);
   const profiles = result.outcome === 'completed' ? result.profiles : [];
   const asked = profiles.flatMap((profile) =>
-    profile.outcome === 'pending' && profile.retryAt !== undefined
+    profile.outcome === 'pending' && profile.kind === 'scep' && profile.retryAt !== undefined
       ? [profile.retryAt.getTime() - now.getTime()]
       : [],
   );
@@ -264,7 +279,7 @@ export class Device {
   async identities(): Promise<Identity[]> {
     const identities: Identity[] = [];
     for (const record of await this.folder.profiles()) {
-      if (record.kind !== 'scep') continue;
+      if (!isIdentity(record)) continue;
       const certificate = await this.folder.certificate('my', record.thumbprint);
       if (certificate === undefined) continue;
       const chain: Certificate[] = [];
@@ -288,13 +303,13 @@ export class Device {
   }
 
   /**
-   * The private key of the certificate that a SCEP profile brought; `undefined` if it brought none.
+   * The private key of the certificate that a SCEP or PKCS profile brought; `undefined` if it brought none.
    *
    * @throws PkiError `key_locked`.
    */
   async privateKey(profileId: string): Promise<PrivateKey | undefined> {
     const record = (await this.folder.profiles()).find((each) => each.profileId === profileId);
-    return record?.kind === 'scep' ? await this.folder.openKey(record.keyFile) : undefined;
+    return record !== undefined && isIdentity(record) ? await this.folder.openKey(record.keyFile) : undefined;
   }
 
   async #sync(mdm: MdmClient, options: SyncOptions): Promise<SyncResult> {
@@ -321,20 +336,25 @@ export class Device {
     // Step 3: trusted certificates, roots first. A certificate is verified against them.
     for (const profile of inOrder(profiles)) {
       if (profile.kind === 'trustedCertificate') results.push(await this.#trust(profile, options));
-      else if (profile.kind !== 'scep') results.push(await this.#notApplied(profile));
+      else if (profile.kind !== 'scep' && profile.kind !== 'pkcs')
+        results.push(await this.#notApplied(profile));
     }
     // Step 4: certificates of the device's own.
     const http = new HttpClient({ timeoutMs: HTTP_TIMEOUT_MS, tlsRoots: await this.#tlsRoots() });
     try {
       for (const profile of profiles) {
         if (profile.kind === 'scep') results.push(await this.#scep(profile, http, options));
+        else if (profile.kind === 'pkcs') results.push(await this.#pkcs(profile, mdm));
       }
     } finally {
       http.close();
     }
     // Step 5: delete the keys and certificates that were replaced, then tell the MDM.
     await this.folder.sweep();
+    if (isGone(checkIn.state)) await this.folder.removeDelivery();
     await this.#report(mdm, results);
+    // Step 6: of a device that is wiped nothing is left to check in with.
+    if (isGone(checkIn.state)) await this.#leave(checkIn.state, results.length);
     return {
       outcome: 'completed',
       state: checkIn.state,
@@ -344,18 +364,34 @@ export class Device {
     };
   }
 
-  /** Certificates of SCEP profiles that are whole: a leaf without its key, or the reverse, is as good as none. */
+  /** Says in the log what the MDM has done to the device, and does what is left to do. */
+  async #leave(state: 'retired' | 'wiped', removed: number): Promise<void> {
+    if (state === 'wiped') {
+      await this.folder.erase();
+      await this.events.write('deviceWiped', 'MDM: The device was wiped; all that it had is deleted.', {
+        removed,
+      });
+    } else if (removed > 0) {
+      await this.events.write(
+        'deviceRetired',
+        'MDM: The device was retired; what its profiles brought is deleted.',
+        { removed },
+      );
+    }
+  }
+
+  /** Certificates of SCEP and PKCS profiles that are whole: a leaf without its key, or the reverse, is as good as none. */
   async #installed(): Promise<InstalledCertificate[]> {
     const installed: InstalledCertificate[] = [];
     for (const record of await this.folder.profiles()) {
-      if (record.kind !== 'scep' || !(await this.#isWhole(record))) continue;
+      if (!isIdentity(record) || !(await this.#isWhole(record))) continue;
       const { profileId, version, thumbprint, notBefore, notAfter } = record;
       installed.push({ profileId, version, thumbprint, notBefore, notAfter });
     }
     return installed;
   }
 
-  async #isWhole(record: ScepRecord): Promise<boolean> {
+  async #isWhole(record: IdentityRecord): Promise<boolean> {
     if ((await this.folder.certificate('my', record.thumbprint)) === undefined) return false;
     return await readFile(this.folder.keyPath(record.keyFile)).then(
       () => true,
@@ -474,6 +510,55 @@ export class Device {
     return { kind, profileId, displayName, reason, ...result };
   }
 
+  /** Takes the PFX that a connector made, or sees to it that one can be made. */
+  async #pkcs(profile: PkcsProfile, mdm: MdmClient): Promise<ProfileResult> {
+    const { kind, profileId, displayName, pfx } = profile;
+    const records = await this.folder.profiles();
+    const delivery = await this.folder.delivery();
+    if (pfx === 'ready' && delivery !== undefined) {
+      const trust = await this.#trustFor(profile, records);
+      const installed = await installPfx({
+        folder: this.folder,
+        profile,
+        trust,
+        events: this.events,
+        clock: this.clock,
+      });
+      return { kind, profileId, displayName, ...installed };
+    }
+    if (pfx === 'recipientWanted' || pfx === 'ready') {
+      const certificate =
+        delivery?.certificate ??
+        (await this.folder.createDelivery((key) =>
+          newDelivery(key, this.identity.deviceId, this.clock.now()),
+        ));
+      try {
+        await mdm.nameRecipient(this.folder.deviceToken, certificate.raw);
+      } catch (cause) {
+        if (!(cause instanceof PkiError) || cause.kind === 'misconfigured') throw cause;
+        const message = `MDM: The key for profile ${displayName} cannot be asked for. ${cause.message}`;
+        const eventId = await this.events.write('profileNotApplied', message, {
+          profileId,
+          code: cause.code,
+        });
+        return { kind, profileId, displayName, outcome: 'failed', detail: cause.message, eventId };
+      }
+      const message = `PFX: A key and certificate were asked for. Profile: (${displayName}).`;
+      await this.events.write('pfxAwaited', message, { profileId });
+    }
+    const record = records.find((each) => each.profileId === profileId);
+    return record?.kind === 'pkcs' && pfx === 'none'
+      ? {
+          kind,
+          profileId,
+          displayName,
+          outcome: 'kept',
+          thumbprint: record.thumbprint,
+          notAfter: record.notAfter,
+        }
+      : { kind, profileId, displayName, outcome: 'pending' };
+  }
+
   /** A request under way. One whose certificate is on record already was only not cleared away before a crash. */
   async #pendingRequest(profileId: string, record: ScepRecord | undefined) {
     const pending = (await this.folder.requests()).find((request) => request.profileId === profileId);
@@ -482,7 +567,10 @@ export class Device {
     return undefined;
   }
 
-  async #trustFor(profile: ScepProfile, records: readonly ProfileRecord[]): Promise<Trust | undefined> {
+  async #trustFor(
+    profile: ScepProfile | PkcsProfile,
+    records: readonly ProfileRecord[],
+  ): Promise<Trust | undefined> {
     const named = records.find((record) => record.profileId === profile.rootCertificate);
     if (named?.kind !== 'trustedCertificate') return undefined;
     const ca = await this.folder.certificate(named.store, named.thumbprint);
@@ -537,6 +625,11 @@ export class Device {
     }
     await this.folder.putReports(left);
   }
+}
+
+/** Whether the MDM has nothing more for the device, for good. */
+function isGone(state: CheckIn['state']): state is 'retired' | 'wiped' {
+  return state === 'retired' || state === 'wiped';
 }
 
 /** Roots before intermediates; the rest as it came. */
@@ -604,12 +697,14 @@ function reportOf(result: ProfileResult): ProfileReport[] {
     }
     case 'pending':
     case 'failed': {
+      // The MDM knows that it waits for the connector.
+      if (result.kind === 'pkcs' && result.outcome === 'pending') return [];
       const { eventId } = result;
       if (result.kind === 'scep') {
         return [{ profileId, issuanceState: result.issuanceState, errorCode: result.hResult, eventId }];
       }
       // What the MDM could not make out it knows already.
-      if (result.kind !== 'trustedCertificate') return [];
+      if (result.kind !== 'trustedCertificate' && result.kind !== 'pkcs') return [];
       return [{ profileId, issuanceState: 'installFailed', errorCode: hResults.E_FAIL.value, eventId }];
     }
   }

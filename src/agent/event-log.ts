@@ -29,6 +29,11 @@ export const deviceEvents = {
   retryLater: { id: 40006, level: 'Warning' },
   profileNotApplied: { id: 40007, level: 'Error' },
   requestResumed: { id: 40008, level: 'Information' },
+  pfxInstalled: { id: 40009, level: 'Information' },
+  pfxRefused: { id: 40010, level: 'Error' },
+  pfxAwaited: { id: 40011, level: 'Information' },
+  deviceRetired: { id: 40012, level: 'Warning' },
+  deviceWiped: { id: 40013, level: 'Warning' },
 } as const satisfies Record<string, { readonly id: number; readonly level: EventLevel }>;
 
 /** Name of an event. */

@@ -13,6 +13,8 @@ export interface JoinRequest {
   readonly deviceName: string;
   readonly platform: Platform;
   readonly serialNumber: string;
+  /** The same for each attempt to join until one is answered. Secret like the token. */
+  readonly joinId?: string | undefined;
 }
 
 const joined = z.object({
@@ -79,6 +81,27 @@ const scepProfile = z.object({
 /** A profile that lets the device get a certificate, made out for this device. */
 export type ScepProfile = z.output<typeof scepProfile>;
 
+const pkcsProfile = z.object({
+  kind: z.literal('pkcs'),
+  ...head,
+  rootCertificate: profileId,
+  renewalThresholdPercentage: z.int().min(1).max(99),
+  /** `recipientWanted`: the device is to name a certificate to encrypt to. `ready`: the rest is here. */
+  pfx: z.enum(['recipientWanted', 'pending', 'ready', 'none']),
+  /** CMS EnvelopedData around the PFX, and around its password. */
+  encryptedPfxBlob: z
+    .base64()
+    .transform((text): Uint8Array => Buffer.from(text, 'base64'))
+    .optional(),
+  encryptedPfxPassword: z
+    .base64()
+    .transform((text): Uint8Array => Buffer.from(text, 'base64'))
+    .optional(),
+});
+
+/** A profile that brings a key and a certificate which a connector has made for this device. */
+export type PkcsProfile = z.output<typeof pkcsProfile>;
+
 const failedProfile = z.object({ kind: z.literal('failed'), ...head, error: z.string() });
 
 const anyProfile = z.object({ kind: z.string(), ...head });
@@ -87,17 +110,20 @@ const anyProfile = z.object({ kind: z.string(), ...head });
 export type DeviceProfile =
   | TrustedCertificateProfile
   | ScepProfile
+  | PkcsProfile
   | z.output<typeof failedProfile>
   | (Omit<z.output<typeof anyProfile>, 'kind'> & { readonly kind: 'unknown'; readonly error: string });
 
+const deviceStates = ['enrolled', 'lost', 'retired', 'wiped'] as const;
+
 const checkedIn = z.object({
-  state: z.enum(['enrolled', 'retired', 'wiped']),
+  state: z.enum(deviceStates),
   profiles: z.array(z.unknown()).max(1000),
 });
 
 /** What a check-in answers: the whole of what the device shall have. */
 export interface CheckIn {
-  readonly state: 'enrolled' | 'retired' | 'wiped';
+  readonly state: (typeof deviceStates)[number];
   readonly profiles: readonly DeviceProfile[];
 }
 
@@ -159,7 +185,7 @@ export class MdmClient {
   }
 
   /**
-   * Joins. The token may be spent even if this throws: then the administrator has to make a new one.
+   * Joins. The token may be spent even if this throws: the same attempt again, by its `joinId`, is then answered alike.
    *
    * @throws PkiError `token_refused`, `server_unreachable`, `server_answer`.
    */
@@ -184,6 +210,19 @@ export class MdmClient {
    */
   async report(deviceToken: string, report: ProfileReport): Promise<void> {
     await this.#post('/report', report, deviceToken);
+  }
+
+  /**
+   * Names the certificate that keys from elsewhere are to be encrypted to.
+   *
+   * @throws PkiError `token_refused`, `server_unreachable`; `server_answer` if the MDM does not take it.
+   */
+  async nameRecipient(deviceToken: string, certificate: Uint8Array): Promise<void> {
+    await this.#post(
+      '/pkcs/recipient',
+      { certificate: Buffer.from(certificate).toString('base64') },
+      deviceToken,
+    );
   }
 
   /** Ends its connections. */
@@ -268,11 +307,16 @@ function parsed<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
   throw new PkiError('server_answer', `the MDM’s answer: ${faultIn(result.error)}`);
 }
 
-type AnyProfileSchema = typeof trustedCertificateProfile | typeof scepProfile | typeof failedProfile;
+type AnyProfileSchema =
+  | typeof trustedCertificateProfile
+  | typeof scepProfile
+  | typeof pkcsProfile
+  | typeof failedProfile;
 
 const profileSchemas: ReadonlyMap<string, AnyProfileSchema> = new Map<string, AnyProfileSchema>([
   ['trustedCertificate', trustedCertificateProfile],
   ['scep', scepProfile],
+  ['pkcs', pkcsProfile],
   ['failed', failedProfile],
 ]);
 

@@ -6,7 +6,13 @@ import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { buildPem, type Certificate, parseCertificate, parsePem, thumbprintOf } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import { generateKeyFile, type KeyAlgorithm, openKeyFile, type PrivateKey } from '../keys/index.ts';
+import {
+  generateKeyFile,
+  importKeyFile,
+  type KeyAlgorithm,
+  openKeyFile,
+  type PrivateKey,
+} from '../keys/index.ts';
 import { TEMPORARY_SUFFIX, writeFileAtomic } from './atomic-file.ts';
 
 /** Kinds of device, in the MDM's words. */
@@ -37,7 +43,7 @@ const deviceIdentity = z.object({
 export type DeviceIdentity = z.output<typeof deviceIdentity>;
 
 /** The certificate stores, as `certlm.msc` shows them: Personal, Trusted Root, Intermediate Certification Authorities. */
-export const certificateStores = ['my', 'root', 'intermediate'] as const;
+const certificateStores = ['my', 'root', 'intermediate'] as const;
 
 /** One of `certificateStores`. */
 export type CertificateStore = (typeof certificateStores)[number];
@@ -68,6 +74,20 @@ const profileRecord = z.discriminatedUnion('kind', [
     chain: z.array(thumbprint).min(1),
     transactionID: z.string(),
   }),
+  z.object({
+    kind: z.literal('pkcs'),
+    profileId,
+    version: z.int(),
+    displayName: z.string(),
+    /** As in the record of a SCEP profile. */
+    thumbprint,
+    keyFile,
+    serialNumber: z.string(),
+    notBefore: instant,
+    notAfter: instant,
+    renewalThresholdPercentage: z.int(),
+    chain: z.array(thumbprint).min(1),
+  }),
 ]);
 
 /** What a profile brought to this device. */
@@ -75,6 +95,17 @@ export type ProfileRecord = z.output<typeof profileRecord>;
 
 /** What a SCEP profile brought. */
 export type ScepRecord = Extract<ProfileRecord, { kind: 'scep' }>;
+
+/** What a PKCS profile brought. */
+export type PkcsRecord = Extract<ProfileRecord, { kind: 'pkcs' }>;
+
+/** A certificate of the device's own, with its key, whichever way it came. */
+export type IdentityRecord = ScepRecord | PkcsRecord;
+
+/** Whether the profile brought a certificate of the device's own. */
+export function isIdentity(record: ProfileRecord): record is IdentityRecord {
+  return record.kind !== 'trustedCertificate';
+}
 
 /** What a trusted-certificate profile brought. */
 export type TrustedCertificateRecord = Extract<ProfileRecord, { kind: 'trustedCertificate' }>;
@@ -116,8 +147,11 @@ const OTHERS = 0o077;
  *
  * ```
  * device.json          who it is
+ * join-id              names the attempt to join, until it was answered    secret
  * device-token         bearer token for the MDM                            secret
  * key-passphrase       encrypts the private keys                           secret
+ * delivery.pem         whom keys are encrypted to that come from elsewhere: a certificate of this device's own making
+ * delivery.key.pem     its private key, encrypted PKCS #8                  secret
  * mdm-ca.pem           the root that the MDM's TLS certificate leads to, if it is not one of the system's
  * keys/                private keys, encrypted PKCS #8                     secret
  * certificates/my|root|intermediate/<thumbprint>.pem
@@ -160,11 +194,12 @@ export class DeviceFolder {
   }
 
   /**
-   * Makes the sub-folders, so that a full disk or a wrong mode shows before a token is spent.
+   * Makes the sub-folders, so that a full disk or a wrong mode shows before a token is spent, and the name of the attempt to
+   * join, which stays until one has been answered.
    *
    * @throws PkiError `device_folder` if there is a device already.
    */
-  static async prepare(path: string): Promise<void> {
+  static async prepare(path: string): Promise<{ readonly joinId: string }> {
     await makeFolders(path);
     if ((await readdir(path)).includes('device.json')) {
       throw new PkiError('device_folder', `${path} holds a device already`);
@@ -172,6 +207,11 @@ export class DeviceFolder {
     await writeFileAtomic(join(path, 'reports.json'), '[]\n');
     // Made here and never opened but by SQLite: closing another descriptor of it would drop a lock that is held.
     await writeFileAtomic(join(path, 'lock'), '');
+    const joinIdPath = join(path, 'join-id');
+    if ((await readIfPresent(joinIdPath)) === undefined) {
+      await writeFileAtomic(joinIdPath, `${randomBytes(32).toString('base64url')}\n`);
+    }
+    return { joinId: await readSecret(joinIdPath) };
   }
 
   /** Writes down who the device has become; `device.json` comes last and makes it so. */
@@ -189,6 +229,7 @@ export class DeviceFolder {
     await writeFileAtomic(join(path, 'key-passphrase'), `${keyPassphrase}\n`);
     if (mdmCaPem !== undefined) await writeFileAtomic(join(path, 'mdm-ca.pem'), mdmCaPem);
     await writeFileAtomic(join(path, 'device.json'), json(identity));
+    await rm(join(path, 'join-id'), { force: true });
     return new DeviceFolder(path, { identity, deviceToken, keyPassphrase, mdmCaPem });
   }
 
@@ -251,6 +292,40 @@ export class DeviceFolder {
       algorithm,
     });
     return { keyFile, key };
+  }
+
+  /**
+   * Writes down a private key that came from elsewhere; nothing keeps it yet but its file.
+   *
+   * @param pkcs8 DER in the clear; the caller overwrites it
+   * @throws PkiError `key_locked`, `key_capability`.
+   */
+  async importKey(pkcs8: Uint8Array): Promise<string> {
+    const keyFile = `${randomBytes(16).toString('hex')}.pem`;
+    await importKeyFile({ path: this.keyPath(keyFile), passphrase: this.#keyPassphrase }, pkcs8);
+    return keyFile;
+  }
+
+  /** Whom keys from elsewhere are encrypted to; `undefined` before `createDelivery`. Throws PkiError `key_locked`. */
+  async delivery(): Promise<{ readonly certificate: Certificate; readonly key: PrivateKey } | undefined> {
+    const text = await readIfPresent(join(this.path, 'delivery.pem'));
+    if (text === undefined) return undefined;
+    const certificate = parseCertificate(parsePem(text, 'CERTIFICATE')[0]);
+    return { certificate, key: await openKeyFile(this.#deliveryKey()) };
+  }
+
+  /** Makes the key for `delivery` and, with `certify`, its certificate. The certificate comes last and makes it count. */
+  async createDelivery(certify: (key: PrivateKey) => Promise<Certificate>): Promise<Certificate> {
+    const file = this.#deliveryKey();
+    // One that is there has no certificate: a crash came between.
+    await rm(file.path, { force: true });
+    const certificate = await certify(await generateKeyFile({ ...file, algorithm: 'rsa-2048' }));
+    await writeFileAtomic(join(this.path, 'delivery.pem'), buildPem('CERTIFICATE', certificate.raw));
+    return certificate;
+  }
+
+  #deliveryKey() {
+    return { path: join(this.path, 'delivery.key.pem'), passphrase: this.#keyPassphrase };
   }
 
   /** @throws PkiError `key_locked` if the file is missing, damaged or readable by others. */
@@ -336,23 +411,46 @@ export class DeviceFolder {
    */
   async sweep(): Promise<void> {
     const records = await this.profiles();
-    const scep = records.filter((record) => record.kind === 'scep');
+    const identities = records.filter(isIdentity);
     const trusted = records.filter((record) => record.kind === 'trustedCertificate');
     const trustedIn = (store: CertificateStore) =>
       trusted.filter((record) => record.store === store).map((record) => record.thumbprint);
     const pem = (thumbprints: readonly string[]) => new Set(thumbprints.map((each) => `${each}.pem`));
     await this.#keepOnly(
       'keys',
-      new Set([...scep, ...(await this.requests())].map((record) => record.keyFile)),
+      new Set([...identities, ...(await this.requests())].map((record) => record.keyFile)),
     );
-    await this.#keepOnly(join('certificates', 'my'), pem(scep.map((record) => record.thumbprint)));
+    await this.#keepOnly(join('certificates', 'my'), pem(identities.map((record) => record.thumbprint)));
     await this.#keepOnly(join('certificates', 'root'), pem(trustedIn('root')));
     await this.#keepOnly(
       join('certificates', 'intermediate'),
-      pem([...trustedIn('intermediate'), ...scep.flatMap((record) => record.chain.slice(0, -1))]),
+      pem([...trustedIn('intermediate'), ...identities.flatMap((record) => record.chain.slice(0, -1))]),
     );
     for (const folder of ['.', 'profiles', 'requests']) {
       await this.#remove(folder, (name) => name.endsWith(TEMPORARY_SUFFIX));
+    }
+  }
+
+  /**
+   * Deletes the key that keys from elsewhere are encrypted to. Only for who holds the lock.
+   */
+  async removeDelivery(): Promise<void> {
+    // The certificate is what makes the key count.
+    await rm(join(this.path, 'delivery.pem'), { force: true });
+    await rm(this.#deliveryKey().path, { force: true });
+  }
+
+  /**
+   * Deletes all that the device has but its event log: keys first, then who it is, then the rest. Only for who holds the
+   * lock, and after `sweep`; the folder holds no device afterwards.
+   */
+  async erase(): Promise<void> {
+    await this.removeDelivery();
+    for (const folder of ['keys', 'requests', 'profiles', 'certificates']) {
+      await rm(join(this.path, folder), { recursive: true, force: true });
+    }
+    for (const name of ['device.json', 'device-token', 'key-passphrase', 'mdm-ca.pem', 'reports.json']) {
+      await rm(join(this.path, name), { force: true });
     }
   }
 

@@ -44,15 +44,44 @@ async function newKey(algorithm: KeyAlgorithm): Promise<KeyObject> {
 export async function generateKeyFile(
   file: KeyFile & { readonly algorithm: KeyAlgorithm },
 ): Promise<PrivateKey> {
-  const { path, passphrase } = file;
+  assertPassphrase(file);
+  return await writeKey(file, await newKey(file.algorithm));
+}
+
+/**
+ * Writes the file of a key that came from elsewhere, under the promises of `generateKeyFile`.
+ *
+ * @param pkcs8 DER PKCS #8 in the clear; the caller overwrites it
+ * @throws PkiError as `generateKeyFile`, and `key_capability` if it is no key of RSA or on a curve.
+ */
+export async function importKeyFile(file: KeyFile, pkcs8: Uint8Array): Promise<PrivateKey> {
+  assertPassphrase(file);
+  let key: KeyObject;
+  try {
+    key = createPrivateKey({
+      key: Buffer.from(pkcs8.buffer, pkcs8.byteOffset, pkcs8.byteLength),
+      format: 'der',
+      type: 'pkcs8',
+    });
+  } catch {
+    // The library's own message may quote the key.
+    throw new PkiError('key_capability', 'the imported key cannot be read');
+  }
+  return await writeKey(file, key);
+}
+
+function assertPassphrase({ path, passphrase }: KeyFile): void {
   const passphraseBytes = Buffer.byteLength(passphrase);
   if (passphraseBytes === 0 || passphraseBytes > PASSPHRASE_BYTES_MAX) {
     throw new PkiError('key_locked', `${path}: the passphrase must have 1 to ${PASSPHRASE_BYTES_MAX} octets`);
   }
-  const key = await newKey(file.algorithm);
+}
+
+async function writeKey({ path, passphrase }: KeyFile, key: KeyObject): Promise<PrivateKey> {
   const pem = key.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
+  const opened = privateKeyOf(key);
   await writeNewFile(path, pem);
-  return privateKeyOf(key);
+  return opened;
 }
 
 async function writeNewFile(path: string, content: string | Buffer): Promise<void> {

@@ -1,5 +1,12 @@
 /** A private key is two verbs, sign and decrypt, wherever it lives. */
-export { clearKeyForTls, generateKeyFile, type KeyAlgorithm, type KeyFile, openKeyFile } from './file-key.ts';
+export {
+  clearKeyForTls,
+  generateKeyFile,
+  importKeyFile,
+  type KeyAlgorithm,
+  type KeyFile,
+  openKeyFile,
+} from './file-key.ts';
 export {
   describePlace,
   type FilePlace,
