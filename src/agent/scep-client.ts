@@ -229,7 +229,7 @@ export class ScepClient {
       case 'answered':
         return exchange.value;
       case 'unavailable':
-        throw new PkiError('server_unreachable', `${this.url.origin} does not answer: ${exchange.detail}`);
+        throw new PkiError('server_unreachable', `${this.url.origin}: ${exchange.detail}`);
       case 'unusable':
         throw new PkiError('server_answer', `${this.url.href}: ${exchange.detail}`);
     }

@@ -28,7 +28,8 @@ export class WeakUse {
       }
       this.#counts.set(key, { day, messages: 1 });
       const before = count === undefined ? {} : { messagesOfLastDay: count.messages };
-      this.#log.warn({ endpoint, algorithm, ...before }, 'a client uses a weak algorithm');
+      // Nothing is wrong: nearly every client uses PKCS #1 v1.5, and each endpoint takes what its configuration permits.
+      this.#log.info({ endpoint, algorithm, ...before }, 'a client uses a weak algorithm');
     }
   }
 }
