@@ -73,6 +73,8 @@ export function toldContract(
       requestContext,
       serialNumber: '0A',
       issuerName: 'CN=x',
+      action: 'revoke' as const,
+      reason: 'superseded' as const,
       receivedAt: instant(1),
     });
     const contexts = async (store: PkiStore, limit = 10) =>

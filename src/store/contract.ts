@@ -469,6 +469,9 @@ export interface RevocationRequest {
   readonly requestContext: string;
   readonly serialNumber: string;
   readonly issuerName: string;
+  readonly action: 'revoke' | 'hold' | 'release';
+  /** Of `revoke` alone. */
+  readonly reason: RevocationReason;
   readonly receivedAt: Date;
 }
 

@@ -177,6 +177,8 @@ export const pkiMigrations: readonly Migration[] = [
         requestContext TEXT NOT NULL,
         serialNumber   TEXT NOT NULL,
         issuerName     TEXT NOT NULL,
+        action         TEXT NOT NULL,
+        reason         TEXT NOT NULL,
         receivedAt     INTEGER NOT NULL
       ) STRICT;
       CREATE UNIQUE INDEX revocation_request_context ON revocation_request (source, contextHash);

@@ -799,13 +799,16 @@ class SqlitePkiStore implements PkiStore {
     await this.#file.commit(() => {
       for (const request of requests)
         this.#file.run(
-          `INSERT INTO revocation_request (source, contextHash, requestContext, serialNumber, issuerName, receivedAt)
-           VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+          `INSERT INTO revocation_request (source, contextHash, requestContext, serialNumber, issuerName, action,
+             reason, receivedAt)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
           request.source,
           contextHashOf(request.requestContext),
           request.requestContext,
           request.serialNumber,
           request.issuerName,
+          request.action,
+          request.reason,
           request.receivedAt.getTime(),
         );
     });
@@ -816,7 +819,7 @@ class SqlitePkiStore implements PkiStore {
     limit,
   }: Parameters<PkiStore['revocationRequests']>[0]): Promise<RevocationRequest[]> {
     const rows = this.#file.all<RevocationRequestRow>(
-      `SELECT source, requestContext, serialNumber, issuerName, receivedAt FROM revocation_request
+      `SELECT source, requestContext, serialNumber, issuerName, action, reason, receivedAt FROM revocation_request
        WHERE source = ? ORDER BY id LIMIT ?`,
       source,
       limit,

@@ -176,6 +176,8 @@ export const postgresMigrations: readonly Migration[] = [
         "requestContext" TEXT NOT NULL,
         "serialNumber"   TEXT NOT NULL,
         "issuerName"     TEXT NOT NULL,
+        action           TEXT NOT NULL,
+        reason           TEXT NOT NULL,
         "receivedAt"     BIGINT NOT NULL,
         UNIQUE (source, "contextHash")
       )

@@ -565,13 +565,15 @@ class PostgresPkiStore implements PkiStore {
       for (const request of requests)
         await session.run(
           `INSERT INTO revocation_request (source, "contextHash", "requestContext", "serialNumber", "issuerName",
-             "receivedAt")
-           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+             action, reason, "receivedAt")
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
           request.source,
           contextHashOf(request.requestContext),
           request.requestContext,
           request.serialNumber,
           request.issuerName,
+          request.action,
+          request.reason,
           request.receivedAt.getTime(),
         );
     });
@@ -582,7 +584,7 @@ class PostgresPkiStore implements PkiStore {
     limit,
   }: Parameters<PkiStore['revocationRequests']>[0]): Promise<RevocationRequest[]> {
     const rows = await this.#pool.all<RevocationRequestRow>(
-      `SELECT source, "requestContext", "serialNumber", "issuerName", "receivedAt" FROM revocation_request
+      `SELECT source, "requestContext", "serialNumber", "issuerName", action, reason, "receivedAt" FROM revocation_request
        WHERE source = $1 ORDER BY id LIMIT $2`,
       source,
       limit,
