@@ -69,6 +69,8 @@ export class CaSite {
   readonly published: PublishedEntry[] = [];
   /** Targets of `server.publish`. */
   readonly targets: object[] = [];
+  /** Entries of `server.ocsp.signers`; for the other CAs the server makes keys. */
+  readonly ocspSigners: object[] = [];
   readonly #port: number;
   #server: PartProcess | undefined;
 
@@ -213,7 +215,7 @@ export class CaSite {
       dataFolder: 'data',
       serviceIdentity: 'LAB\\svc-leafgate-ra',
       issuers: this.issuers,
-      ocsp: { passphrase: this.passphrase('ocsp') },
+      ocsp: { passphrase: this.passphrase('ocsp'), signers: this.ocspSigners },
       published: this.published,
       ...(this.targets.length === 0 ? {} : { publish: { targets: this.targets } }),
       ra: {

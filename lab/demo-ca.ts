@@ -19,6 +19,7 @@ import { CaJudge, type Leaf, type Trust } from './ca-judge.ts';
 import { CaSite, openssl } from './ca-site.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
+import { proveTokenLoss } from './token-loss.ts';
 
 /** What a request for a certificate of each template says besides its subject. */
 const namesByTemplate: Readonly<Record<string, string>> = {
@@ -48,6 +49,7 @@ async function runIn(folder: string): Promise<0 | 1> {
     await holdCeremony(demo);
     await issueAll(demo);
     await revokeSome(demo);
+    await loseToken(demo);
     await renewIssuing(demo);
     await renewRoot(demo);
     await publish(demo);
@@ -121,9 +123,11 @@ async function holdCeremony({ checks, site }: Demo): Promise<void> {
       { ...deltas, crlAtRevocation: 'full' },
     );
     await site.show('root', site.at('offline-root', 'root-1.pem'), site.at('public', 'root.crl'));
+    await leafgate('key', 'generate', '--algorithm', 'p-256', ...site.inToken('ocsp'));
+    site.ocspSigners.push({ issuer: 'rsa', key: site.tokenPlace('ocsp') });
     await site.certifyRa();
     await site.start();
-    return site.url;
+    return `${site.url}, the OCSP signer of the RSA CA in the token`;
   });
 }
 
@@ -247,6 +251,20 @@ async function revokeSome(demo: Demo): Promise<void> {
     );
     demand(verdict !== undefined && verdict !== 'OK', `openssl says ${verdict}`);
     return verdict;
+  });
+}
+
+// --- token ------------------------------------------------------------------------------------------------------------
+
+async function loseToken({ checks, site }: Demo): Promise<void> {
+  checks.section('The token goes while the server runs, and comes back');
+  await proveTokenLoss(checks, {
+    config: site.config,
+    url: site.url,
+    issuer: 'rsa',
+    issuerFile: site.at('server', 'rsa.pem'),
+    rootFile: site.at('offline-root', 'root-1.pem'),
+    tokens: site.at('tokens'),
   });
 }
 

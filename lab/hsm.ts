@@ -22,10 +22,13 @@ import {
 } from '../src/codec/index.ts';
 import { errorCodeOf } from '../src/errors.ts';
 import { type KeyAlgorithm, openKeyFile, openTokenKey, type PlacedKey } from '../src/keys/index.ts';
+import { Pkcs11Module } from '../src/keys/pkcs11-module.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
+import { startPart } from './processes.ts';
 import { openTenant } from './tenant.ts';
 import { ensureSoftHsm, softHsmModule as module, newSoftToken } from './third-party/softhsm.ts';
+import { proveTokenLoss } from './token-loss.ts';
 
 const OPENSSL = '/usr/bin/openssl';
 const TOKEN = 'leafgate lab';
@@ -150,7 +153,10 @@ async function runIn(folder: string): Promise<0 | 1> {
     server: {
       issuers: Record<string, unknown>[];
       ra: Record<string, unknown>;
+      ocsp: object;
+      endpoints: { readonly name: string; issuer: string }[];
     };
+    connector?: unknown;
   };
   const writeConfig = () => writeFile(tenant.configs.server, stringify(config), { mode: 0o600 });
   for (const algorithm of ['rsa-3072', 'p-256', 'p-384'] as const) {
@@ -169,8 +175,7 @@ async function runIn(folder: string): Promise<0 | 1> {
       const [issuer] = config.server.issuers;
       demand(issuer !== undefined, 'the lab has no issuing CA');
       Object.assign(issuer, { name: `hsm-${algorithm}`, certificate: chainFile, key: tokenKey(algorithm) });
-      for (const endpoint of (config.server as unknown as { endpoints: { issuer: string }[] }).endpoints)
-        endpoint.issuer = `hsm-${algorithm}`;
+      for (const endpoint of config.server.endpoints) endpoint.issuer = `hsm-${algorithm}`;
       await writeConfig();
       const certificate = await certify(algorithm, 'ra-signing', 'rsa-2048');
       const { stdout } = await run(OPENSSL, [
@@ -209,11 +214,54 @@ async function runIn(folder: string): Promise<0 | 1> {
     return `${rows.length} keys`;
   });
 
-  checks.section('The token goes, and comes back');
+  checks.section('A server with every key of its CA in the token: it goes, and comes back');
+  await leafgate('key', 'generate', '--algorithm', 'p-384', '--label', 'ocsp', ...inToken);
+  config.server.ocsp = { signers: [{ issuer: 'hsm-p-384', key: tokenKey('ocsp') }] };
+  // The server alone, without the tunnel; and without endpoints whose clients know one RA certificate.
+  delete config.connector;
+  config.server.endpoints = config.server.endpoints.filter(({ name }) => name === 'one-time');
+  await writeConfig();
+  const running = await startPart('server', tenant.configs.server, tenant.folder);
+  try {
+    await proveTokenLoss(checks, {
+      config: tenant.configs.server,
+      url: `http://127.0.0.1:${tenant.ports.server}`,
+      issuer: 'hsm-p-384',
+      issuerFile: join(server, 'hsm-p-384.pem'),
+      rootFile: tenant.rootFile,
+      tokens,
+    });
+  } finally {
+    await running.stop();
+  }
+
+  checks.section('Sessions end, the token goes, and comes back');
   const key = await open('rsa-2048', 'sign');
   const away = join(folder, 'tokens-away');
   const signs = () =>
     key.sign('rsa-sha256', Buffer.from('x')).then(...([() => 'signed', errorCodeOf] as const));
+  await checks.check(
+    'all sessions of the process are closed, and its log-in with them: it signs',
+    async () => {
+      const { pkcs11 } = await Pkcs11Module.load(module);
+      demand((await signs()) === 'signed', 'it did not sign before');
+      for (const slot of pkcs11.C_GetSlotList(true)) pkcs11.C_CloseAllSessions(slot);
+      demand((await signs()) === 'signed', 'it does not sign any more');
+      return undefined;
+    },
+  );
+  await checks.check('somebody logs out: it signs', async () => {
+    const { pkcs11, constants } = await Pkcs11Module.load(module);
+    const slot = pkcs11
+      .C_GetSlotList(true)
+      .find((each) => pkcs11.C_GetTokenInfo(each).label.trimEnd() === TOKEN);
+    demand(slot !== undefined, 'the token is not there');
+    const session = pkcs11.C_OpenSession(slot, constants.CKF_SERIAL_SESSION);
+    pkcs11.C_Logout(session);
+    pkcs11.C_CloseSession(session);
+    demand((await signs()) === 'signed', 'it does not sign any more');
+    return undefined;
+  });
   await checks.check('while it is away, the key is unavailable, at once and without a crash', async () => {
     demand((await signs()) === 'signed', 'it did not sign before');
     await rename(tokens, away);
