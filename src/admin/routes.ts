@@ -20,6 +20,8 @@ export interface AdminParts {
   readonly oneTime: OneTimeChallenges;
   /** Endpoints with the one-time validator. */
   readonly challengeEndpoints: readonly string[];
+  /** How the server is: all that `serverHealth` describes but `status`. Never throws. */
+  readonly health: () => Promise<object & { readonly problems: readonly string[] }>;
   readonly clock: Clock;
 }
 
@@ -172,6 +174,74 @@ const auditEntry = z.strictObject({
   code: z.string(),
   text: z.string(),
   detail: z.record(z.string(), z.string()),
+});
+
+const serverHealth = z.looseObject({
+  status: z.enum(['ok', 'alarm']).describe('`ok` if there are no problems.'),
+  problems: z.array(z.string()).describe('What a person should look at, a sentence each.'),
+  at: moment,
+  role: z
+    .enum(['leads', 'follows', 'standby', 'beside'])
+    .describe('The server that leads does what one of all servers of the database does.'),
+  store: z.enum(['available', 'unavailable']),
+  issuers: z.array(z.strictObject({ issuer: z.string(), notAfter: moment })),
+  crls: z.array(
+    z.strictObject({
+      issuer: z.string(),
+      partition: z.int(),
+      kind: z.enum(['full', 'delta']),
+      crlNumber: z.int(),
+      thisUpdate: moment,
+      nextUpdate: moment,
+      ageSeconds: z.int(),
+      overdue: z
+        .boolean()
+        .describe('Its successor is missing; relying parties refuse every certificate when it ends.'),
+    }),
+  ),
+  targets: z
+    .array(
+      z.strictObject({
+        target: z.string(),
+        place: z.string(),
+        status: z.enum(['unknown', 'current', 'behind']),
+        since: moment,
+        objects: z.int().describe('How many CRLs and certificates it is known to hold.'),
+        endsAt: moment.optional().describe('When the first of these ends.'),
+        lastError: z.strictObject({ at: moment, text: z.string() }).optional(),
+        alarm: z.boolean(),
+      }),
+    )
+    .describe('Targets of publishing; known to the server that leads.'),
+  ocspSigners: z.array(
+    z.strictObject({
+      issuer: z.string(),
+      notAfter: moment.optional().describe('Absent if nobody can sign.'),
+    }),
+  ),
+  raCertificates: z
+    .array(
+      z.strictObject({
+        endpoint: z.string(),
+        notAfter: moment.optional().describe('Absent if there are none.'),
+      }),
+    )
+    .describe('Of those of each endpoint, the one that ends first.'),
+  selfTests: z
+    .array(
+      z.strictObject({
+        endpoint: z.string(),
+        url: z.string(),
+        at: moment,
+        durationMs: z.number(),
+        outcome: z.enum(['works', 'fails']),
+        reach: z.enum(['enrolled', 'refused', 'answered']),
+        step: z.string().optional().describe('Where it failed.'),
+        detail: z.string(),
+        raEnds: moment.optional(),
+      }),
+    )
+    .describe('How the self-tests of the endpoints went; known to the server that leads.'),
 });
 
 /** QUIRK Jamf: what is sent besides differs between versions and senders; a device that cannot be read has no name. */
@@ -413,27 +483,12 @@ export const adminRoutes: readonly AdminRoute[] = [
     method: 'GET',
     path: `${ADMIN_PREFIX}/health`,
     operationId: 'health',
-    summary: 'Whether the store answers, and what is about to go wrong.',
+    summary: 'How the server is, and what a person should look at.',
     action: 'health.read',
-    answer: z.strictObject({
-      status: z.enum(['ok', 'alarm']),
-      now: moment,
-      issuers: z.array(z.strictObject({ name: z.string(), notAfter: moment })),
-      overdueCrls: z
-        .array(z.strictObject({ issuer: z.string(), partition: z.int(), kind: z.string() }))
-        .describe('CRLs whose successor is missing; relying parties refuse every certificate when they end.'),
-    }),
-    handle: async (_input, _actor, { ca, clock }) => {
-      const now = clock.now();
-      const overdue = await ca.overdueCrls();
-      const issuers = ca.issuers.map(({ name, certificate: { notAfter } }) => ({ name, notAfter }));
-      const isWell = overdue.length === 0 && issuers.every(({ notAfter }) => notAfter > now);
-      return {
-        status: isWell ? 'ok' : 'alarm',
-        now,
-        issuers,
-        overdueCrls: overdue.map(({ issuer, partition, kind }) => ({ issuer, partition, kind })),
-      };
+    answer: serverHealth,
+    handle: async (_input, _actor, { health }) => {
+      const facts = await health();
+      return { status: facts.problems.length === 0 ? 'ok' : 'alarm', ...facts };
     },
   }),
 ];

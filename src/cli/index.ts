@@ -8,10 +8,12 @@ import { addChallenge } from './challenge.ts';
 import { addConfig } from './config.ts';
 import { addEndpoint } from './endpoint.ts';
 import { addExplain } from './explain.ts';
+import { addHealth } from './health.ts';
 import { addKey } from './key.ts';
 import { addLab } from './lab.ts';
 import { addMdm } from './mdm.ts';
 import { printError } from './output.ts';
+import { addPfx } from './pfx.ts';
 import { addScep } from './scep.ts';
 import { addServe } from './serve.ts';
 import { addStore } from './store.ts';
@@ -30,11 +32,13 @@ export function buildProgram(): Command {
     addKey,
     addAudit,
     addExplain,
+    addHealth,
     addScep,
     addStore,
     addChallenge,
     addAdmin,
     addMdm,
+    addPfx,
     addAgent,
     addLab,
   ])

@@ -94,6 +94,19 @@ test('the listener of the admin API serves it, and no SCEP', async () => {
     assert.match((await speak(ports.admin, 'GET', path, bearer())).text, /path_denied/, path);
 });
 
+test('health is what the description says, of the server that serves it', async () => {
+  const { text } = await speak(ports.admin, 'GET', '/admin/v1/health', bearer());
+  const answer = JSON.parse(text.slice(text.indexOf('\r\n\r\n')));
+  const [described] = adminRoutes.filter(({ operationId }) => operationId === 'health');
+  assert.deepEqual(described?.answer.safeParse(answer).error?.issues, undefined);
+  assert.partialDeepStrictEqual(answer, {
+    role: 'leads',
+    issuers: [{ issuer: 'issuing' }],
+    crls: [{ issuer: 'issuing', overdue: false }],
+    raCertificates: [{ endpoint: 'one-time' }, { endpoint: 'static' }],
+  });
+});
+
 test('the listener of the devices serves nothing of it, on none of its threads', async () => {
   const { status } = await speak(ports.scep, 'GET', '/scep/one-time?operation=GetCACaps');
   assert.equal(status, 200);

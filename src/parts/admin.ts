@@ -3,6 +3,7 @@ import { type AdminServer, openAdminServer } from '../admin/index.ts';
 import { RequestLimits, sourceKey } from '../http/limits.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
+import type { ServerHealth } from './health.ts';
 import { tlsIdentity } from './identity.ts';
 
 /** Who mistypes a token is served on; who tries many is not. A token cannot be guessed: this bounds log and audit list. */
@@ -16,6 +17,7 @@ const FAILED_SIGN_INS = { burst: 10, perSecond: 1 / 6 };
 export async function openAdmin(
   config: ServerConfig,
   { store, ca, oneTime }: Authorities,
+  health: () => Promise<ServerHealth>,
   log: Log,
   clock: Clock,
 ): Promise<(AdminServer & { readonly url: string }) | undefined> {
@@ -29,6 +31,7 @@ export async function openAdmin(
     tokens: store,
     ca,
     oneTime,
+    health,
     challengeEndpoints: config.endpoints
       .filter(({ validators }) => validators.some((validator) => validator.oneTime !== undefined))
       .map(({ name }) => name),

@@ -9,6 +9,7 @@ import {
 import type { TargetState } from '../publish/index.ts';
 import { serverHealth } from './health.ts';
 
+const endpoints = async () => [{ endpoint: 'one-time', raEnds: new Date('2090-01-01T00:00:00Z') }];
 const target = (status: TargetState['status']): TargetState => ({
   target: 'web',
   place: 'folder web',
@@ -26,19 +27,30 @@ test('the health of a server: what is well, what is old, what is behind, and wha
   try {
     await publishedCrl(ca);
     const leading = { role: () => 'leads' as const, targets: () => [target('current')] };
-    const well = await serverHealth({ ca, store, ocsp: undefined, housekeeping: leading, clock });
+    const well = await serverHealth({ ca, store, ocsp: undefined, housekeeping: leading, endpoints, clock });
     assert.deepEqual([well.role, well.store, well.problems], ['leads', 'available', []]);
     assert.deepEqual(
       well.crls.map(({ issuer, crlNumber, overdue }) => [issuer, crlNumber, overdue]),
       [['issuing', 1, false]],
     );
     assert.equal(well.targets[0]?.objects, 1);
+    assert.deepEqual(
+      [well.issuers.map(({ issuer }) => issuer), well.raCertificates.map(({ endpoint }) => endpoint)],
+      [['issuing'], ['one-time']],
+    );
     // What travels as JSON holds no bigint.
     JSON.stringify(well);
 
     clock.offsetMs = 7.4 * DAY_MS;
     const behind = { role: () => 'leads' as const, targets: () => [target('behind')] };
-    const old = await serverHealth({ ca, store, ocsp: { signers: [nobody] }, housekeeping: behind, clock });
+    const old = await serverHealth({
+      ca,
+      store,
+      ocsp: { signers: [nobody] },
+      housekeeping: behind,
+      endpoints,
+      clock,
+    });
     assert.ok((old.crls[0]?.ageSeconds ?? 0) > 7.3 * 86_400);
     assert.match(
       old.problems.join(),
@@ -46,12 +58,19 @@ test('the health of a server: what is well, what is old, what is behind, and wha
     );
 
     clock.offsetMs = 9 * DAY_MS;
-    const ended = await serverHealth({ ca, store, ocsp: undefined, housekeeping: undefined, clock });
+    const ended = await serverHealth({
+      ca,
+      store,
+      ocsp: undefined,
+      housekeeping: undefined,
+      endpoints,
+      clock,
+    });
     assert.equal(ended.role, 'standby');
     assert.match(ended.problems.join(), /has ended: relying parties refuse/);
   } finally {
     await close();
   }
-  const gone = await serverHealth({ ca, store, ocsp: undefined, housekeeping: undefined, clock });
+  const gone = await serverHealth({ ca, store, ocsp: undefined, housekeeping: undefined, endpoints, clock });
   assert.deepEqual([gone.store, gone.problems], ['unavailable', ['the database does not answer']]);
 });

@@ -1,10 +1,13 @@
 /** How a server is: the facts that a view of its health shows. No secret is among them. */
 import type { CertificateAuthority } from '../ca/index.ts';
-import type { TargetState } from '../publish/index.ts';
+import { compareAll, type TargetState } from '../publish/index.ts';
 import type { CrlState, PkiStore } from '../store/index.ts';
-import type { Clock } from '../telemetry.ts';
+import type { Clock, Log } from '../telemetry.ts';
+import type { Authorities, ServerConfig } from './authorities.ts';
+import { type EndpointView, viewEndpoints } from './endpoints.ts';
 import type { Housekeeping } from './housekeeping.ts';
-import type { Ocsp } from './ocsp.ts';
+import { type Ocsp, openOcsp } from './ocsp.ts';
+import { openTargets, publishedNow } from './publishing.ts';
 import type { SelfTestResult, SelfTests } from './self-test.ts';
 
 /** A CRL as it is served now. */
@@ -29,16 +32,34 @@ export interface OcspSignerHealth {
   readonly notAfter?: Date;
 }
 
+/** A certificate that must be renewed by somebody before it ends. */
+interface Ending {
+  /** Absent if there is none. */
+  readonly notAfter?: Date;
+}
+
+/** An issuing CA. */
+export interface IssuerHealth extends Required<Ending> {
+  readonly issuer: string;
+}
+
+/** The RA's certificates of an endpoint: the one that ends first. */
+export interface RaHealth extends Ending {
+  readonly endpoint: string;
+}
+
 /** How a server is. */
 export interface ServerHealth {
   readonly at: Date;
-  /** `leads`: does what one of all servers of the store does. `standby`: only reads. */
-  readonly role: 'leads' | 'follows' | 'standby';
+  /** `leads`: does what one of all servers of the store does. `standby`: only reads. `beside`: is no server but looks at one. */
+  readonly role: 'leads' | 'follows' | 'standby' | 'beside';
   readonly store: 'available' | 'unavailable';
+  readonly issuers: readonly IssuerHealth[];
   readonly crls: readonly CrlHealth[];
-  /** Known to the server that leads alone. */
+  /** Known to the server that leads, and to who looks for himself. */
   readonly targets: readonly TargetHealth[];
   readonly ocspSigners: readonly OcspSignerHealth[];
+  readonly raCertificates: readonly RaHealth[];
   /** How the endpoints' self-tests went; known to the server that leads alone. */
   readonly selfTests: readonly SelfTestResult[];
   /** What a person should look at, a sentence each; empty if all is well. */
@@ -51,11 +72,24 @@ export interface HealthSources {
   readonly store: Pick<PkiStore, 'crlStates'>;
   readonly ocsp: Pick<Ocsp, 'signers'> | undefined;
   /** Absent in a standby. */
-  readonly housekeeping: Pick<Housekeeping, 'role' | 'targets'> | undefined;
+  readonly housekeeping:
+    | {
+        role(): ServerHealth['role'];
+        readonly targets: Housekeeping['targets'];
+      }
+    | undefined;
+  readonly endpoints: () => Promise<readonly Pick<EndpointView, 'endpoint' | 'raEnds'>[]>;
   /** Absent if there are none. */
   readonly selfTests?: Pick<SelfTests, 'results'> | undefined;
   readonly clock: Clock;
 }
+
+/** Who has to renew a CA or a certificate of the RA by hand is told so long before: as the log reminds him. */
+const ISSUER_ENDS_MS = 90 * 24 * 60 * 60 * 1000;
+const RA_ENDS_MS = 7 * 24 * 60 * 60 * 1000;
+/** Bound of the look at one target, and of the wait for a server's answer. */
+const TARGET_MS_MAX = 30_000;
+const ANSWER_MS_MAX = 5_000;
 
 /** The health of a server. Never throws: what cannot be found out is a problem. */
 export async function serverHealth(sources: HealthSources): Promise<ServerHealth> {
@@ -81,6 +115,24 @@ export async function serverHealth(sources: HealthSources): Promise<ServerHealth
     if (status === 'behind')
       problems.push(`the target ${target} is behind since ${since.toISOString()}: ${lastError?.text ?? ''}`);
   }
+  const issuers = sources.ca.issuers.map(({ name, certificate: { notAfter } }) => ({
+    issuer: name,
+    notAfter,
+  }));
+  for (const { issuer, notAfter } of issuers)
+    if (notAfter.getTime() - at.getTime() < ISSUER_ENDS_MS)
+      problems.push(`the CA ${issuer} ends at ${notAfter.toISOString()}: renew it`);
+  const raCertificates = await raCertificatesOf(sources).catch((cause: unknown) => {
+    problems.push(`the certificates of the RA cannot be read: ${textOf(cause)}`);
+    return [];
+  });
+  for (const { endpoint, notAfter } of raCertificates) {
+    if (notAfter === undefined) problems.push(`the endpoint ${endpoint} has no certificates of the RA`);
+    else if (notAfter.getTime() - at.getTime() < RA_ENDS_MS)
+      problems.push(
+        `the certificates of the RA for the endpoint ${endpoint} end at ${notAfter.toISOString()}: no device can enrol there after that`,
+      );
+  }
   const ocspSigners = await signersOf(sources.ocsp);
   for (const { issuer, notAfter } of ocspSigners) {
     if (notAfter === undefined) problems.push(`nobody can sign OCSP answers for ${issuer}`);
@@ -92,7 +144,85 @@ export async function serverHealth(sources: HealthSources): Promise<ServerHealth
     else if (detail !== '') problems.push(`endpoint ${endpoint}: ${detail}`);
   }
   const role = sources.housekeeping?.role() ?? 'standby';
-  return { at, role, store, crls, targets, ocspSigners, selfTests, problems };
+  return {
+    at,
+    role,
+    store,
+    issuers,
+    crls,
+    targets,
+    ocspSigners,
+    raCertificates,
+    selfTests,
+    problems,
+  };
+}
+
+/**
+ * The same as a command sees it that runs beside the server, on its machine: who leads is not known to it; it asks each
+ * target what it holds, and the server whether it answers. Never throws.
+ */
+export async function healthBeside(
+  config: ServerConfig,
+  authorities: Authorities,
+  log: Log,
+  clock: Clock,
+): Promise<ServerHealth> {
+  const { ca, store } = authorities;
+  const problems: string[] = [];
+  const ocsp = await openOcsp(config, authorities, log, clock).catch((cause: unknown) => {
+    problems.push(`OCSP cannot be served: ${textOf(cause)}`);
+    return undefined;
+  });
+  const targets = await targetsNow(config, authorities, clock.now()).catch((cause: unknown) => {
+    problems.push(`it cannot be found out what is to be published: ${textOf(cause)}`);
+    return [];
+  });
+  const { host, port } = config.listen;
+  const known = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  const url = `http://${known.includes(':') ? `[${known}]` : known}:${port}/healthz`;
+  const answers = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS_MAX) }).then(
+    ...([(answer: Response) => answer.ok, () => false] as const),
+  );
+  if (!answers) problems.push(`the server does not answer at ${url}`);
+  const housekeeping = { role: () => 'beside' as const, targets: () => targets };
+  const endpoints = () => viewEndpoints(config, clock.now());
+  const health = await serverHealth({ ca, store, ocsp, housekeeping, endpoints, clock });
+  return { ...health, problems: [...problems, ...health.problems] };
+}
+
+/** What each target holds of what is to be published, asked of it now. */
+async function targetsNow(config: ServerConfig, sources: Authorities, since: Date): Promise<TargetState[]> {
+  const targets = await openTargets(config);
+  if (targets.length === 0) return [];
+  const objects = (await publishedNow(config, sources)).map(({ object }) => object);
+  return await Promise.all(
+    targets.map(async (target): Promise<TargetState> => {
+      const looked = await compareAll(target, objects, AbortSignal.timeout(TARGET_MS_MAX));
+      const wrong = looked.filter(({ outcome }) => outcome !== 'unchanged');
+      const holds = looked.filter(({ outcome }) => outcome === 'unchanged');
+      const text = wrong.map(({ object, text: why = 'is another' }) => `${object}: ${why}`).join('; ');
+      return {
+        target: target.name,
+        place: target.place,
+        status: wrong.length === 0 ? 'current' : 'behind',
+        since,
+        holds: Object.fromEntries(holds.map(({ object }) => [object, { at: since }])),
+        ...(wrong.length === 0 ? {} : { lastError: { at: since, text } }),
+        alarm: false,
+      };
+    }),
+  );
+}
+
+async function raCertificatesOf({ endpoints }: HealthSources): Promise<RaHealth[]> {
+  return (await endpoints()).map(({ endpoint, raEnds }) =>
+    raEnds === undefined ? { endpoint } : { endpoint, notAfter: raEnds },
+  );
+}
+
+function textOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 async function crlsOf({ ca, store }: HealthSources, at: Date): Promise<CrlHealth[]> {

@@ -1,6 +1,13 @@
 /** The parts of a configuration at work, put together from everything else. */
 
-export type { CrlHealth, OcspSignerHealth, ServerHealth, TargetHealth } from './health.ts';
+export type {
+  CrlHealth,
+  IssuerHealth,
+  OcspSignerHealth,
+  RaHealth,
+  ServerHealth,
+  TargetHealth,
+} from './health.ts';
 export { startMdm } from './mdm.ts';
 export type { Part } from './part.ts';
 export { type ServerPart, startServer } from './server.ts';

@@ -7,6 +7,7 @@ import { type Clock, type Log, type LogLevel, systemClock } from '../telemetry.t
 import { openAdmin } from './admin.ts';
 import { signAuditLog } from './audit-signer.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
+import { viewEndpoints } from './endpoints.ts';
 import { type ServerHealth, serverHealth } from './health.ts';
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
 import { openOcsp } from './ocsp.ts';
@@ -68,7 +69,9 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
         clock,
       });
     }
-    if (cluster.isPrimary) admin = await openAdmin(config, authorities, log, clock);
+    const endpoints = () => viewEndpoints(config, clock.now());
+    const health = () => serverHealth({ ca, store, ocsp, housekeeping, endpoints, selfTests, clock });
+    if (cluster.isPrimary) admin = await openAdmin(config, opened, health, log, clock);
     const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
     const serving =
       config.workers > 1 && cluster.isPrimary
@@ -91,7 +94,7 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
         ...(admin === undefined ? [] : [`admin API ${admin.url}`]),
       ],
       store,
-      health: () => serverHealth({ ca, store, ocsp, housekeeping, selfTests, clock }),
+      health,
       close: async () => {
         await selfTests?.stop();
         await admin?.close();
