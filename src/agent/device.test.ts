@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join as pathOf } from 'node:path';
 import { test } from 'node:test';
@@ -14,9 +15,9 @@ import {
   tlsServer,
 } from '../../test/support/mdm-fixture.ts';
 import { issuing, openTestScepServer, root, type TestScepServer } from '../../test/support/scep-fixture.ts';
-import { sameOctets, thumbprintOf } from '../codec/index.ts';
+import { nameToString, parseCertificationRequest, sameOctets, thumbprintOf } from '../codec/index.ts';
 import type { OpenMdm } from '../mdm/index.ts';
-import { validateRequest } from '../mdm/validation-service.ts';
+import { successNotification, validateRequest } from '../mdm/validation-service.ts';
 import {
   type Device,
   enrolmentReasonFor,
@@ -400,6 +401,137 @@ test('a device that is retired loses everything that the MDM gave it', () =>
     assert.deepEqual(await filesIn(folder, 'keys'), []);
   }));
 
+test('a device that is wiped keeps nothing but its event log, and stops', () =>
+  withTenant(async ({ mdm, folder, join, clock }) => {
+    const device = await join();
+    await device.sync();
+    assert.equal((await device.identities()).length, 1);
+    await mdm.mdm.setDeviceState(device.identity.deviceId, 'wiped');
+    const states: string[] = [];
+    await runDevice(folder, {
+      intervalMs: 5,
+      signal: new AbortController().signal,
+      retry,
+      clock,
+      onSync: (result) => states.push(completed(result).state),
+    });
+    assert.deepEqual(states, ['wiped']);
+    assert.deepEqual(await filesIn(folder), ['events.jsonl', 'lock']);
+    assert.equal((await device.events.read({ ids: [40013] })).length, 1);
+    await assert.rejects(openDevice(folder), { code: 'device_folder', message: /join first/ });
+    // What it last reported stands: nothing is left on it.
+    const reported = mdm.mdm.profileStates(device.identity.deviceId);
+    assert.equal(
+      reported.find(({ profileId }) => profileId === 'device-certificate')?.issuanceState,
+      'deleted',
+    );
+    assert.notEqual((await join()).identity.deviceId, device.identity.deviceId);
+  }));
+
+test('a device that is retired says so once, and stops', () =>
+  withTenant(async ({ mdm, folder, join, clock }) => {
+    const device = await join();
+    await device.sync();
+    await mdm.mdm.setDeviceState(device.identity.deviceId, 'retired');
+    const options = { intervalMs: 5, signal: new AbortController().signal, retry, clock };
+    await runDevice(folder, options);
+    await runDevice(folder, options);
+    assert.equal((await device.events.read({ ids: [40012] })).length, 1);
+    assert.deepEqual(await filesIn(folder, 'keys'), []);
+  }));
+
+test('a lost device keeps what it has, and goes on when it is found', () =>
+  withTenant(async ({ mdm, join }) => {
+    const device = await join();
+    await device.sync();
+    const { deviceId } = device.identity;
+    await mdm.mdm.setDeviceState(deviceId, 'lost');
+    const lost = completed(await device.sync());
+    assert.equal(lost.state, 'lost');
+    assert.deepEqual(outcomes(lost), allKept);
+    assert.equal((await device.identities()).length, 1);
+    await mdm.mdm.setDeviceState(deviceId, 'enrolled');
+    assert.deepEqual(outcomes(await device.sync()), allKept);
+  }));
+
+test('a device whose answer to joining was lost joins again as itself, and no use of the token is lost', () =>
+  withTenant(async ({ mdm, folder, join }) => {
+    const { token } = await mdm.mdm.createEnrolmentToken();
+    // Hands the request on and drops the answer.
+    const proxy = createServer((request, response) => {
+      const onward = httpsRequest(
+        `${mdm.publicUrl}${request.url}`,
+        { method: 'POST', headers: { 'content-type': 'application/json' }, ca: rootPem },
+        (answer) => {
+          answer.resume();
+          answer.on('end', () => response.destroy());
+        },
+      );
+      request.pipe(onward);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = proxy.address() as AddressInfo;
+      await assert.rejects(join({ token, mdmUrl: `http://127.0.0.1:${port}` }), {
+        code: 'server_unreachable',
+      });
+    } finally {
+      proxy.close();
+    }
+    const [joined] = mdm.mdm.devices();
+    assert.deepEqual((await filesIn(folder)).includes('join-id'), true);
+    const device = await join({ token });
+    assert.equal(device.identity.deviceId, joined?.deviceId);
+    assert.deepEqual((await filesIn(folder)).includes('join-id'), false);
+    assert.deepEqual(outcomes(await device.sync()), allInstalled);
+    assert.equal(mdm.mdm.devices().length, 1);
+  }));
+
+test('another name in the directory brings another certificate, and the old one is deleted', () =>
+  withTenant(async ({ mdm, scep, folder, join }) => {
+    const user = { userId: '0c0c0c0c-1111-4222-8333-444444444444', userPrincipalName: 'ada@example.com' };
+    const profileId = 'user-certificate';
+    await mdm.mdm.upsertProfile({
+      ...deviceScepProfile,
+      profileId,
+      certificateType: 'user',
+      subjectNameFormat: 'CN={{UserPrincipalName}}',
+      scepServerUrls: [scep.url],
+    });
+    const device = await join({ token: (await mdm.mdm.createEnrolmentToken({ user })).token });
+    await device.sync();
+    assert.equal((await filesIn(folder, 'keys')).length, 2);
+    const lastSubject = () =>
+      nameToString(parseCertificationRequest(scep.transactions.at(-1)?.csr ?? assert.fail()).subject);
+    assert.equal(lastSubject(), 'CN=ada@example.com');
+    // What the RA does: it tells the MDM of the certificate.
+    const identity = (await device.identities()).find((each) => each.profileId === profileId);
+    const spki = Buffer.from(identity?.certificate.spki ?? assert.fail());
+    const { csr, transactionID } =
+      scep.transactions.find((each) => spki.equals(each.spki)) ?? assert.fail('no transaction');
+    const asked = {
+      transactionId: transactionID,
+      certificateRequest: Buffer.from(csr).toString('base64'),
+      callerInfo: 'test',
+    };
+    assert.equal((await validateRequest(mdm.mdm.validationService, asked)).code, 'Success');
+    const told = await successNotification(mdm.mdm.validationService, {
+      ...asked,
+      certificateThumbprint: thumbprintOf(identity?.certificate.raw ?? assert.fail()),
+      certificateSerialNumber: identity?.certificate.serialNumber ?? '',
+      certificateExpirationDateUtc: identity?.notAfter.toISOString() ?? '',
+      issuingCertificateAuthority: 'CN=CA',
+      caConfiguration: null,
+      certificateAuthority: null,
+    });
+    assert.equal(told.code, 'Success');
+    assert.equal(outcomes(await device.sync())[profileId], 'kept');
+    await mdm.mdm.importUsers([{ ...user, userPrincipalName: 'countess@example.com' }]);
+    await device.sync();
+    assert.equal(lastSubject(), 'CN=countess@example.com');
+    assert.equal((await filesIn(folder, 'keys')).length, 2);
+  }));
+
 // --- what breaks -----------------------------------------------------------------------------------------------------------
 
 test('without its MDM nothing changes', () =>
@@ -572,7 +704,7 @@ const head = { profileId: 'extra', version: 1, displayName: 'Extra' };
 for (const [name, answer] of [
   ['no object', []],
   ['no profiles', { state: 'enrolled' }],
-  ['an unknown state', { state: 'lost', profiles: [] }],
+  ['an unknown state', { state: 'sold', profiles: [] }],
   [
     'a profile without an id',
     { state: 'enrolled', profiles: [{ kind: 'scep', version: 1, displayName: 'x' }] },
