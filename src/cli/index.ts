@@ -13,7 +13,6 @@ import { addKey } from './key.ts';
 import { addLab } from './lab.ts';
 import { addMdm } from './mdm.ts';
 import { printError } from './output.ts';
-import { addPfx } from './pfx.ts';
 import { addScep } from './scep.ts';
 import { addServe } from './serve.ts';
 import { addStore } from './store.ts';
@@ -38,7 +37,6 @@ export function buildProgram(): Command {
     addChallenge,
     addAdmin,
     addMdm,
-    addPfx,
     addAgent,
     addLab,
   ])
