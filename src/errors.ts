@@ -256,7 +256,7 @@ const table = {
     failInfo: 'badCertId',
     text: 'no certificate matches the identifier',
     cause: 'GetCert, GetCRL or CertPoll named a certificate or a transaction that is not known.',
-    mend: 'Enrol again.',
+    mend: 'Compare issuer and serial number with `leafgate ca list`; a device enrols again.',
   },
   crl_unserved: {
     kind: 'refused',
@@ -761,7 +761,7 @@ const table = {
     http: 503,
     text: 'the server cannot be reached; try again',
     cause: 'A device got no answer from the MDM or SCEP server, or one that asks it to come back later.',
-    mend: 'Check name resolution, the network path, the TLS certificate and both clocks.',
+    mend: 'Check name resolution, the network path, the TLS certificate and both clocks. After HTTP 429 or 503 come again later: the server’s log has the reason.',
   },
   publish_failed: {
     kind: 'unavailable',

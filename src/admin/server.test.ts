@@ -506,6 +506,31 @@ test('a store that does not answer is told in a word, and nothing of it', async 
   }
 });
 
+test('a no stays a no where it cannot be put on record, as on a standby', async () => {
+  const standby = await openAdminServer({
+    ...options,
+    tokens: new Proxy(server.store, {
+      get: (target, property) =>
+        property === 'appendAudit'
+          ? () => Promise.reject(new PkiError('store_unavailable', 'opened to be read'))
+          : Reflect.get(target, property).bind(target),
+    }),
+  });
+  try {
+    assertError(
+      await ask(standby, 'GET', '/admin/v1/health', { token: 'administrator.wrong' }),
+      'token_refused',
+    );
+    assertError(
+      await ask(standby, 'GET', '/admin/v1/audit', { token: tokens['challenge-issuer'] }),
+      'access_denied',
+    );
+    assert.equal((await ask(standby, 'GET', '/admin/v1/health', { token: tokens.auditor })).status, 200);
+  } finally {
+    await standby.close();
+  }
+});
+
 describe('challenges', () => {
   test('by the API enrol the device they are pinned to, once', async () => {
     const made = await ask(admin, 'POST', '/admin/v1/challenges', {

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { z } from 'zod';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
-import type { AdminTokenStore } from '../store/index.ts';
+import type { AdminTokenStore, AuditEntry } from '../store/index.ts';
 import { type Log, newReference } from '../telemetry.ts';
 import { type Actor, authorise } from './authorise.ts';
 import { buildNdesPage, type NdesPageForm } from './ndes-page.ts';
@@ -207,8 +207,9 @@ function addNdesPages(app: FastifyInstance, options: AdminServerOptions): void {
 async function signIn(
   request: FastifyRequest,
   schemes: readonly SignInScheme[],
-  { tokens, signInLimits, clock, log }: AdminServerOptions,
+  options: AdminServerOptions,
 ): Promise<Actor> {
+  const { tokens, signInLimits, clock, log } = options;
   const source = sourceOf(request);
   const waitMs = signInLimits.admit(source);
   // Before anything is looked at: a right token would tell that it is one.
@@ -220,7 +221,7 @@ async function signIn(
     signInLimits.recordFailure(source);
     const reference = newReference();
     log.warn({ source, reference }, 'a sign-in to the admin API failed');
-    await tokens.appendAudit({
+    await record(options, {
       at: clock.now(),
       event: 'admin.sign-in-refused',
       actor: 'unknown',
@@ -270,11 +271,11 @@ async function recordDenial(
   cause: unknown,
   actor: Actor,
   request: FastifyRequest,
-  { tokens, clock }: AdminServerOptions,
+  options: AdminServerOptions,
 ): Promise<void> {
   if (errorCodeOf(cause) !== 'access_denied') return;
-  await tokens.appendAudit({
-    at: clock.now(),
+  await record(options, {
+    at: options.clock.now(),
     event: 'admin.denied',
     actor: actor.name,
     reference: newReference(),
@@ -282,6 +283,20 @@ async function recordDenial(
     text: cause instanceof Error ? cause.message : '',
     detail: { source: sourceOf(request), method: request.method, path: request.routeOptions.url ?? '' },
   });
+}
+
+/**
+ * Puts a no on record. It stays a no where nothing can be written, as on a standby: what a token opens must not show in
+ * whether the answer is 401 or 503. Then the log alone has it.
+ */
+async function record({ tokens, log }: AdminServerOptions, entry: AuditEntry): Promise<void> {
+  try {
+    await tokens.appendAudit(entry);
+  } catch (cause) {
+    if (!(cause instanceof PkiError) || cause.kind !== 'unavailable') throw cause;
+    const { event, actor, reference, detail } = entry;
+    log.error({ event, actor, reference, ...detail, err: cause }, 'the audit list could not be written');
+  }
 }
 
 /** The other end of the connection: what header fields say about it is a claim. */
