@@ -12,6 +12,7 @@ import { addHealth } from './health.ts';
 import { addKey } from './key.ts';
 import { addLab } from './lab.ts';
 import { addMdm } from './mdm.ts';
+import { addMigrate } from './migrate.ts';
 import { printError } from './output.ts';
 import { addScep } from './scep.ts';
 import { addServe } from './serve.ts';
@@ -38,6 +39,7 @@ export function buildProgram(): Command {
     addAdmin,
     addMdm,
     addAgent,
+    addMigrate,
     addLab,
   ])
     add(program);
