@@ -374,7 +374,8 @@ export async function rewrite(
 ): Promise<void> {
   const config = parse(await readFile(file, 'utf8')) as Record<string, unknown>;
   change(config);
-  await writeFile(file, stringify(config), { mode: 0o600 });
+  // The configuration knows no aliases, which a value that stands twice would become.
+  await writeFile(file, stringify(config, { aliasDuplicateObjects: false }), { mode: 0o600 });
 }
 
 function callOf(url: string): Call | undefined {

@@ -112,12 +112,14 @@ export async function startTenant(tenant: Tenant): Promise<RunningTenant> {
     for (const part of parts.toReversed()) await part.stop();
   };
   try {
-    // The server's connector dials the edge, so the edge comes first.
-    const [mdm, edge] = await Promise.all([
-      startPart('mdm', tenant.configs.mdm, tenant.folder),
-      startPart('edge', tenant.configs.edge, tenant.folder),
-    ]);
-    parts.push(mdm, edge, await startPart('server', tenant.configs.server, tenant.folder));
+    // The server's connector dials the edge, so the edge comes first. All that is launched is ended if one does not come up.
+    const first = [
+      launchPart('mdm', tenant.configs.mdm, tenant.folder),
+      launchPart('edge', tenant.configs.edge, tenant.folder),
+    ];
+    parts.push(...first);
+    await Promise.all(first.map(({ ready }) => ready));
+    parts.push(await startPart('server', tenant.configs.server, tenant.folder));
     return { parts, stop };
   } catch (cause) {
     await stop();
