@@ -9,6 +9,7 @@ import { addConfig } from './config.ts';
 import { addEndpoint } from './endpoint.ts';
 import { addExplain } from './explain.ts';
 import { addHealth } from './health.ts';
+import { addIntune } from './intune.ts';
 import { addKey } from './key.ts';
 import { addLab } from './lab.ts';
 import { addMdm } from './mdm.ts';
@@ -37,6 +38,7 @@ export function buildProgram(): Command {
     addStore,
     addChallenge,
     addAdmin,
+    addIntune,
     addMdm,
     addAgent,
     addMigrate,

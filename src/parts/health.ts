@@ -1,6 +1,7 @@
 /** How a server is: the facts that a view of its health shows. No secret is among them. */
 import type { CertificateAuthority } from '../ca/index.ts';
 import { compareAll, type TargetState } from '../publish/index.ts';
+import type { RevocationState } from '../ra/validators/intune-revocation.ts';
 import type { CrlState, PkiStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
@@ -62,6 +63,10 @@ export interface ServerHealth {
   readonly raCertificates: readonly RaHealth[];
   /** How the endpoints' self-tests went; known to the server that leads alone. */
   readonly selfTests: readonly SelfTestResult[];
+  /** Certificates whose validators do not take successNotification now; known to the server that leads alone. */
+  readonly notificationsWaiting: number;
+  /** What Intune wants revoked and has no answer of; known to the server that leads alone. */
+  readonly revocationRequests: readonly RevocationState[];
   /** What a person should look at, a sentence each; empty if all is well. */
   readonly problems: readonly string[];
 }
@@ -76,6 +81,7 @@ export interface HealthSources {
     | {
         role(): ServerHealth['role'];
         readonly targets: Housekeeping['targets'];
+        readonly correspondence?: Housekeeping['correspondence'];
       }
     | undefined;
   readonly endpoints: () => Promise<readonly Pick<EndpointView, 'endpoint' | 'raEnds'>[]>;
@@ -143,6 +149,18 @@ export async function serverHealth(sources: HealthSources): Promise<ServerHealth
       problems.push(`the self-test of endpoint ${endpoint} fails at ${step}: ${detail}`);
     else if (detail !== '') problems.push(`endpoint ${endpoint}: ${detail}`);
   }
+  const { notificationsWaiting = 0, revocationRequests = [] } =
+    sources.housekeeping?.correspondence?.() ?? {};
+  if (notificationsWaiting > 0)
+    problems.push(
+      `${notificationsWaiting} certificates wait until their validators take successNotification`,
+    );
+  for (const { source, backlog, lastError } of revocationRequests) {
+    if (lastError !== undefined)
+      problems.push(
+        `revocation requests of Intune (${source}): ${lastError.text}; ${backlog} wait for their answer`,
+      );
+  }
   const role = sources.housekeeping?.role() ?? 'standby';
   return {
     at,
@@ -154,6 +172,8 @@ export async function serverHealth(sources: HealthSources): Promise<ServerHealth
     ocspSigners,
     raCertificates,
     selfTests,
+    notificationsWaiting,
+    revocationRequests,
     problems,
   };
 }

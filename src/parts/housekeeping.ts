@@ -3,6 +3,7 @@ import type { CertificateAuthority } from '../ca/index.ts';
 import type { RegistrationAuthority } from '../ra/index.ts';
 import type { CrlState, StoreLead, StoreLeadership } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
+import type { Correspondence } from './correspondence.ts';
 import type { LeadMoment, Publishing } from './publishing.ts';
 
 /** How often the server looks whether a CRL or a certificate of its own is due, whether intents are dead, and who has the lead. */
@@ -26,6 +27,8 @@ export interface HousekeepingOptions {
   /** Begins to publish, in the server that has the lead. */
   readonly publish: (moment: LeadMoment) => Promise<Publishing>;
   readonly signAudit: () => Promise<void>;
+  /** Begins to write to the services that validate, in the server that has the lead. */
+  readonly correspond: () => Correspondence;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -38,6 +41,8 @@ export interface Housekeeping {
   role(): 'leads' | 'follows';
   /** How it stands with each target of publishing; nothing is known of them where another server publishes. */
   targets(): ReturnType<Publishing['state']>;
+  /** How it stands with what is told to and asked of validation services; nothing is known of it in other servers. */
+  correspondence(): ReturnType<Correspondence['state']> | undefined;
   stop(): Promise<void>;
 }
 
@@ -45,6 +50,7 @@ export interface Housekeeping {
 interface Leading {
   readonly lead: StoreLead;
   readonly publishing: Publishing;
+  readonly correspondence: Correspondence;
   auditSignedAt: number;
 }
 
@@ -83,7 +89,12 @@ export async function startHousekeeping(options: HousekeepingOptions): Promise<H
         log.warn({ abandoned }, 'certificates that a stopped server was signing are given up');
       await publishCrls();
       const publishing = await options.publish(moment);
-      leading = { lead, publishing, auditSignedAt: Number.NEGATIVE_INFINITY };
+      leading = {
+        lead,
+        publishing,
+        correspondence: options.correspond(),
+        auditSignedAt: Number.NEGATIVE_INFINITY,
+      };
       if (moment === 'taken-over') log.warn('this server looks after the store now: the lead was free');
     } catch (cause) {
       await lead.release();
@@ -94,6 +105,7 @@ export async function startHousekeeping(options: HousekeepingOptions): Promise<H
   const endLead = async () => {
     const ended = leading;
     leading = undefined;
+    await ended?.correspondence.close();
     await ended?.publishing.close();
     await ended?.lead.release();
   };
@@ -170,6 +182,7 @@ export async function startHousekeeping(options: HousekeepingOptions): Promise<H
     },
     role: () => (leading === undefined ? 'follows' : 'leads'),
     targets: () => leading?.publishing.state() ?? [],
+    correspondence: () => leading?.correspondence.state(),
     stop: async () => {
       stopped = true;
       clearInterval(timer);

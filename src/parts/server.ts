@@ -7,6 +7,7 @@ import { type Clock, type Log, type LogLevel, systemClock } from '../telemetry.t
 import { openAdmin } from './admin.ts';
 import { signAuditLog } from './audit-signer.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
+import { openCorrespondence } from './correspondence.ts';
 import { viewEndpoints } from './endpoints.ts';
 import { type ServerHealth, serverHealth } from './health.ts';
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
@@ -65,6 +66,7 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
         },
         publish: (moment) => startPublishing(config, opened, moment, log, clock),
         signAudit: () => signAuditLog(store, issuers, clock.now()),
+        correspond: await openCorrespondence(config, opened, log, clock),
         log,
         clock,
       });
