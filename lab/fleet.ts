@@ -80,3 +80,31 @@ export async function deviceNamed(tenant: Tenant, name: string): Promise<Device>
     });
   }
 }
+
+/** Name of the lab's PKCS profile. */
+export const PKCS_PROFILE = 'pkcs-device';
+
+/** Assigns the PKCS profile to one device: a key that the connector makes. The profiles of the PKI must be there. */
+export async function assignPkcsProfile(tenant: Tenant, deviceId: string): Promise<void> {
+  await asMdmAdministrator(tenant, async (mdm) => {
+    await mdm.upsertProfile(
+      {
+        kind: 'pkcs',
+        profileId: PKCS_PROFILE,
+        displayName: 'LAB device certificate by PKCS',
+        certificateType: 'device',
+        subjectNameFormat: 'CN={{DeviceId}},OU=PKCS,O=LAB',
+        customSubjectAlternativeNames: [
+          { sanType: 'universalResourceIdentifier', name: 'IntuneDeviceId://{{DeviceId}}' },
+        ],
+        keyUsage: ['digitalSignature'],
+        extendedKeyUsages: [{ name: 'Client Authentication', objectIdentifier: oid.clientAuth }],
+        certificationAuthorityName: 'issuing',
+        certificateTemplateName: 'client-authentication',
+        rootCertificate: 'intermediate',
+      },
+      [],
+    );
+    await mdm.setAssignments(PKCS_PROFILE, [{ intent: 'include', target: { kind: 'device', id: deviceId } }]);
+  });
+}

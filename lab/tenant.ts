@@ -186,6 +186,9 @@ async function makeTenant(folder: string, options: TenantOptions): Promise<void>
   const intuneSecret = `${randomBytes(24).toString('base64url')}\n`;
   writeIn(join(folder, 'server'), 'intune.secret', intuneSecret);
   writeIn(join(folder, 'mdm'), 'intune.secret', intuneSecret);
+  const pfxSecret = `${randomBytes(24).toString('base64url')}\n`;
+  writeIn(join(folder, 'server'), 'pfx.secret', pfxSecret);
+  writeIn(join(folder, 'mdm'), 'pfx.secret', pfxSecret);
   writeConfigs(folder, ports, tenantId, issuer);
   // Written last: a folder with this file is complete.
   writeIn(folder, 'tenant.json', `${JSON.stringify({ ports, tenantId }, null, 2)}\n`);
@@ -310,6 +313,7 @@ function writeConfigs(folder: string, ports: LabPorts, tenantId: string, issuer:
       databaseFile: 'data/mdm.sqlite',
       tenant: tenantId,
       applications: [{ appId, secret: 'file:intune.secret' }],
+      pkcsConnectors: [{ name: 'connector-1', secret: 'file:pfx.secret' }],
       challengeSigner: identity('challenge-signer'),
       challengeRecipient: identity('challenge-recipient'),
     },
@@ -352,6 +356,15 @@ function writeConfigs(folder: string, ports: LabPorts, tenantId: string, issuer:
       published: [{ name: 'root', certificate: 'root.pem', crl: 'root.crl' }],
       publish: { targets: [{ name: 'folder', folder: 'published' }] },
       ra: { automatic: { passphrase: 'file:ra.passphrase' }, challengeHashKey: 'file:challenge-hash.key' },
+      pfx: {
+        mdm: mdmUrl,
+        extraCa: 'chain.pem',
+        secret: 'file:pfx.secret',
+        requester: 'LAB\\svc-leafgate-pfx',
+        issuer: issuer.name,
+        templates: [{ name: 'client-authentication' }],
+        every: '1s',
+      },
       endpoints: [
         endpoint('intune', ['/certsrv/mscep/mscep.dll', '/certsrv/mscep', '/cgi-bin/pkiclient.exe'], {
           intune: {

@@ -841,6 +841,55 @@ const server = z
       })
       .optional()
       .describe('Endpoints are tested by a device of the server’s own; see self-test.md.'),
+    pfx: z
+      .strictObject({
+        mdm: z.url({ protocol: /^https$/ }).describe('The MDM that requests wait at.'),
+        extraCa: file.optional().describe('PEM of further CAs to trust for it.'),
+        secret: secret.describe('The token of this connector; `mdm.pkcsConnectors` has the same.'),
+        requester: z
+          .string()
+          .min(1)
+          .max(100)
+          .describe('The name that its certificates are requested under (AD CS: Requester Name).'),
+        issuer: name.describe('Name of the issuing CA.'),
+        templates: z
+          .array(
+            z.strictObject({
+              name,
+              archival: z
+                .enum(['none', 'required'])
+                .default('none')
+                .describe('`required`: each key of it is archived before it is delivered.'),
+            }),
+          )
+          .min(1)
+          .describe('What the connector may ask for.'),
+        form: z
+          .enum(['modern', 'legacy'])
+          .default('modern')
+          .describe('Of the PFX: AES-256 and SHA-256; or Triple DES and SHA-1, for old importers.'),
+        every: durationMs.default(30_000).describe('How often it looks for requests.'),
+        archive: z
+          .strictObject({
+            folder: file.describe('Sealed keys.'),
+            recovery: z
+              .array(z.strictObject({ certificate: file.describe('PEM. RSA.') }))
+              .length(2)
+              .describe('Both of their keys are needed to open what is archived.'),
+          })
+          .optional()
+          .describe('Key archival under dual control.'),
+      })
+      .refine(
+        ({ templates, archive }) =>
+          archive !== undefined || templates.every(({ archival }) => archival === 'none'),
+        {
+          path: ['archive'],
+          message: 'is needed where a template is archived',
+        },
+      )
+      .optional()
+      .describe('The PKCS connector: makes keys for devices; see pfx.md.'),
     templates: z
       .array(template)
       .default([])
@@ -1008,6 +1057,10 @@ const mdm = z
     databaseFile: file,
     tenant: z.string().min(1),
     applications: z.array(z.strictObject({ appId: z.string().min(1), secret })).min(1),
+    pkcsConnectors: z
+      .array(z.strictObject({ name: z.string().min(1).max(100), secret }))
+      .default([])
+      .describe('Who may take PKCS requests, and bring keys and certificates.'),
     challengeSigner: identity.describe('Signs challenges.'),
     challengeRecipient: identity.describe('The validation service: challenges are encrypted to it. RSA.'),
     profileSigner: identity

@@ -15,6 +15,7 @@ import { addLab } from './lab.ts';
 import { addMdm } from './mdm.ts';
 import { addMigrate } from './migrate.ts';
 import { printError } from './output.ts';
+import { addPfx } from './pfx.ts';
 import { addScep } from './scep.ts';
 import { addServe } from './serve.ts';
 import { addStore } from './store.ts';
@@ -40,6 +41,7 @@ export function buildProgram(): Command {
     addAdmin,
     addIntune,
     addMdm,
+    addPfx,
     addAgent,
     addMigrate,
     addLab,

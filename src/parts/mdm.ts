@@ -66,6 +66,10 @@ async function openMdmOf(config: NonNullable<Config['mdm']>, log: Log, clock: Cl
       appId,
       secret: secretFromReference(secret),
     })),
+    pkcsConnectors: config.pkcsConnectors.map(({ name, secret }) => ({
+      name,
+      secret: secretFromReference(secret),
+    })),
     ...(await challengeParties(config)),
     log,
     clock,

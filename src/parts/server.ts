@@ -13,6 +13,7 @@ import { type ServerHealth, serverHealth } from './health.ts';
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
 import { openOcsp } from './ocsp.ts';
 import type { Part } from './part.ts';
+import { type RunningPfx, startPfx } from './pfx.ts';
 import { startPublishing } from './publishing.ts';
 import { openRaUpkeep, raPlacesOf } from './ra-identities.ts';
 import { type SelfTests, startSelfTests } from './self-test.ts';
@@ -46,6 +47,7 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
   let housekeeping: Housekeeping | undefined;
   let admin: Awaited<ReturnType<typeof openAdmin>>;
   let selfTests: SelfTests | undefined;
+  let pfx: RunningPfx | undefined;
   try {
     authorities = await openAuthorities(config, log, clock);
     const opened = authorities;
@@ -79,6 +81,7 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
       config.workers > 1 && cluster.isPrimary
         ? await startWorkers({ count: config.workers, launch: launchProcess, log, onDeath })
         : await serveOnThreads(config, authorities, onDeath, log, clock);
+    if (config.pfx !== undefined && housekeeping !== undefined) pfx = startPfx(config.pfx, opened, log);
     const keeper = housekeeping;
     if (config.selfTest !== undefined && keeper !== undefined)
       selfTests = startSelfTests({
@@ -98,6 +101,7 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
       store,
       health,
       close: async () => {
+        await pfx?.stop();
         await selfTests?.stop();
         await admin?.close();
         await housekeeping?.stop();
@@ -107,6 +111,7 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
       },
     };
   } catch (cause) {
+    await pfx?.stop();
     await admin?.close();
     await housekeeping?.stop();
     await authorities?.close();
