@@ -1,9 +1,15 @@
-/** Each write of issue, revoke and publish, failed in both ways; then a new start, and what must hold after it. */
+/**
+ * Each write of issue, revoke, release and publish: failed in both ways, and the process killed at both moments; then a new
+ * start, and what must hold after it.
+ */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import {
   auditIn,
   DAY_MS,
@@ -17,12 +23,19 @@ import {
   requestOf,
   type TestAuthorities,
 } from '../../test/support/authorities-fixture.ts';
-import { failureMoments, StoreFailures, type StoreWrite } from '../../test/support/failing-store.ts';
 import {
+  type FailureMoment,
+  failureMoments,
+  StoreFailures,
+  type StoreWrite,
+} from '../../test/support/failing-store.ts';
+import {
+  buildPem,
   buildSigned,
   parseCertificate,
   parseCertificationRequest,
   parseCrl,
+  verifyCertificateSignature,
   verifyCrlSignature,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
@@ -431,6 +444,111 @@ describe('revoke', () => {
         assert.equal(outcome.outcome === 'refused' && outcome.code, 'certificate_revoked');
       }),
     );
+  }
+});
+
+describe('release', () => {
+  for (const moment of failureMoments) {
+    test(moment, () =>
+      withScene(async (scene) => {
+        const serialNumber = serialIn(await scene.enrol());
+        const change = { issuer: 'issuing', serialNumber, actor: 'operator test', text: '' };
+        await scene.authorities?.ca.revoke({ ...change, reason: 'certificateHold' });
+        await scene.check();
+        scene.failures.plan('release', moment);
+        await assert.rejects(
+          async () => await scene.authorities?.ca.release(change),
+          (thrown) => thrown instanceof PkiError && thrown.code === 'store_unavailable',
+        );
+        await scene.restart();
+        await scene.check();
+        assert.deepEqual(await scene.live(), moment === 'not persisted' ? [] : [serialNumber]);
+        const again = await scene.authorities?.ca.release(change);
+        assert.equal(again, moment === 'not persisted' ? 'released' : 'not-held');
+        await scene.check();
+        assert.deepEqual(await scene.live(), [serialNumber]);
+        const entries = await auditIn(scene.authorities as TestAuthorities);
+        assert.equal(entries.filter(({ event }) => event === 'certificate.released').length, 1);
+        assert.equal(serialIn(await scene.enrol()), serialNumber);
+      }),
+    );
+  }
+});
+
+describe('the process is killed, and a new one goes on', { concurrency: 2 }, () => {
+  /** What is done, the write that it dies at, and how many certificates are there in which state afterwards. */
+  const rows: readonly (readonly [
+    work: 'enrol' | 'revoke' | 'release' | 'publish',
+    write: StoreWrite,
+    before: readonly string[],
+    after: readonly string[],
+  ])[] = [
+    ['enrol', 'reserveSerial', [], ['abandoned']],
+    ['enrol', 'recordCertificate', ['abandoned'], ['issued']],
+    ['enrol', 'recordNotified', ['issued'], ['issued']],
+    ['revoke', 'revoke', ['issued'], ['revoked']],
+    ['release', 'release', ['revoked'], ['issued']],
+    ['publish', 'reserveCrlNumber', ['revoked'], ['revoked']],
+    ['publish', 'recordCrl', ['revoked'], ['revoked']],
+  ];
+  for (const [work, write, before, after] of rows) {
+    for (const moment of failureMoments) {
+      test(`${work}: at ${write}, ${moment === 'not persisted' ? 'before' : 'after'} it is persisted`, () =>
+        withScene(async (scene) => {
+          const put = (name: string, content: string | Uint8Array) =>
+            writeFile(join(scene.folder, name), content);
+          await put('request.csr', csr);
+          await put('issuing.pem', buildPem('CERTIFICATE', issuer.certificate.raw));
+          await put('issuing.key.pem', keys.issuing.keyObject.export({ type: 'pkcs8', format: 'pem' }));
+          const serial = work === 'enrol' ? '' : serialIn(await scene.enrol());
+          const change = { issuer: 'issuing', serialNumber: serial, actor: 'operator test', text: '' };
+          if (work === 'release')
+            await scene.authorities?.ca.revoke({ ...change, reason: 'certificateHold' });
+          if (work === 'publish') await scene.authorities?.ca.revoke({ ...change, reason: 'superseded' });
+          await dies(scene, work, write, moment, serial);
+          await scene.restart();
+          const states = (await recordsIn(scene.authorities as TestAuthorities)).map(({ status }) => status);
+          assert.deepEqual(states, moment === 'not persisted' ? before : after);
+          await scene.check();
+          // Whoever asked asks again.
+          if (work === 'enrol') {
+            const outcome = await scene.enrol();
+            assert.deepEqual(await scene.live(), [serialIn(outcome)]);
+            assert.ok(outcome.outcome === 'issued');
+            assert.ok(
+              verifyCertificateSignature(parseCertificate(outcome.certificate), issuer.certificate.spki),
+            );
+          } else if (work === 'revoke') {
+            const again = await scene.authorities?.ca.revoke({ ...change, reason: 'keyCompromise' });
+            assert.equal(again, moment === 'not persisted' ? 'revoked' : 'already');
+          } else if (work === 'release') {
+            const again = await scene.authorities?.ca.release(change);
+            assert.equal(again, moment === 'not persisted' ? 'released' : 'not-held');
+            assert.deepEqual(await scene.live(), [serial]);
+          }
+          await scene.check();
+          const events = (await auditIn(scene.authorities as TestAuthorities)).map(({ event }) => event);
+          for (const event of ['certificate.issued', 'certificate.revoked', 'certificate.released'])
+            assert.ok(events.filter((each) => each === event).length <= 1, `${event} twice`);
+        }));
+    }
+  }
+
+  /** Does the work in a process of its own on the scene’s folder, which is killed at the write. */
+  async function dies(
+    scene: Scene,
+    work: string,
+    write: StoreWrite,
+    moment: FailureMoment,
+    serial: string,
+  ): Promise<void> {
+    await scene.authorities?.store.close();
+    const program = fileURLToPath(new URL('../../test/support/crash-child.ts', import.meta.url));
+    const child = spawn(process.execPath, [program, scene.folder, work, write, moment, serial], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const [code, signal] = await once(child, 'exit');
+    assert.deepEqual([code, signal], [null, 'SIGKILL'], `${write} never came`);
   }
 });
 

@@ -15,6 +15,7 @@ export type StoreWrite =
   | 'recordCertificate'
   | 'abandonIntents'
   | 'revoke'
+  | 'release'
   | 'reserveCrlNumber'
   | 'recordCrl'
   | 'recordNotified'
