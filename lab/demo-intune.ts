@@ -2,16 +2,21 @@
  * `npm run demo:intune`: a tenant whose Intune is the stand-in, over HTTPS and with a token endpoint of its own: each of
  * Intune's refusals, what it is told of a certificate, and what becomes of one that it does not take.
  */
+import { execFile } from 'node:child_process';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { parse as parsePlist } from 'plist';
+import { validateXML } from 'xmllint-wasm';
 import type { Device } from '../src/agent/index.ts';
-import { nameFromString, thumbprintOf } from '../src/codec/index.ts';
+import { buildPem, nameFromString, parseCrl, thumbprintOf } from '../src/codec/index.ts';
 import { readConfig } from '../src/config.ts';
 import { privateKeyOf } from '../src/keys/index.ts';
+import { faultsOfConfigurationProfile } from '../src/mdm/export/index.ts';
 import {
   buildChallenge,
   type ChallengePayload,
@@ -21,10 +26,10 @@ import {
 import { openIdentity } from '../src/parts/identity.ts';
 import { buildSelfSigned, type CertRep } from '../src/scep/index.ts';
 import { Checks, demand } from './checks.ts';
-import { leafgateJson } from './command.ts';
+import { leafgate, leafgateJson } from './command.ts';
 import { asMdmAdministrator, deviceNamed, SCEP_PROFILE } from './fleet.ts';
 import { aim, fire, newKey, type Order, orderFor, orderIn, type Shot, serverAuthToo } from './hostile.ts';
-import { failingCodes, type HostileIntune, startHostileIntune } from './hostile-intune.ts';
+import { failingCodes, type HostileIntune, rewrite, startHostileIntune } from './hostile-intune.ts';
 import { bringUp } from './start.ts';
 import { openTenant, type Tenant } from './tenant.ts';
 
@@ -58,6 +63,19 @@ async function runIn(folder: string): Promise<0 | 1> {
   const progress = (text: string) => console.log(`  ${text}`);
   const tenant = await openTenant(folder, { ports: 'any', progress });
   const hostile = await startHostileIntune(tenant, 1, {});
+  await rewrite(tenant.configs.mdm, (config) => {
+    const { mdm } = config as { readonly mdm: Record<string, unknown> };
+    mdm.profileSigner = { certificate: mdm.certificate, key: mdm.key };
+  });
+  await rewrite(tenant.configs.server, (config) => {
+    const { server } = config as {
+      readonly server: {
+        readonly endpoints: { readonly validators: { readonly intune?: Record<string, unknown> }[] }[];
+      };
+    };
+    for (const { validators } of server.endpoints)
+      for (const { intune } of validators) if (intune !== undefined) intune.revocation = { every: '1s' };
+  });
   try {
     const { running } = await bringUp(folder, 'any');
     try {
@@ -70,6 +88,8 @@ async function runIn(folder: string): Promise<0 | 1> {
       await proveSuccess(demo);
       await proveRefusals(demo);
       await proveWithholding(demo);
+      await proveLifecycle(demo);
+      await proveExports(demo);
       return demo.checks.conclude();
     } finally {
       await running.stop();
@@ -176,6 +196,7 @@ async function proveRefusals(demo: Demo): Promise<void> {
       return await refused(code, shot);
     });
   }
+  await asMdmAdministrator(tenant, (mdm) => mdm.deleteProfile(USER_PROFILE));
   await checks.check(
     'all failing codes of Intune’s list were seen, and no certificate was made',
     async () => {
@@ -412,6 +433,204 @@ async function proveWithholding({ checks, tenant, hostile, device }: Demo): Prom
       },
     );
   }
+}
+
+// --- lifecycle ----------------------------------------------------------------------------------------------------
+
+/** What an administrator does with a device, and what relying parties see of its certificate then. */
+const changes: readonly (readonly [
+  what: string,
+  command: (deviceId: string) => readonly string[],
+  seen: 'revoked' | 'on hold' | 'good',
+])[] = [
+  ['retire', (deviceId) => ['retire', deviceId], 'revoked'],
+  ['wipe', (deviceId) => ['wipe', deviceId], 'revoked'],
+  ['unassign', (deviceId) => ['assign', SCEP_PROFILE, '--all', '--not-device', deviceId], 'revoked'],
+  ['non-compliance', (deviceId) => ['non-compliant', deviceId, '--measure', 'revoke'], 'revoked'],
+  ['loss', (deviceId) => ['lost', deviceId], 'on hold'],
+];
+
+async function proveLifecycle({ checks, tenant, hostile }: Demo): Promise<void> {
+  const devices = new Map<
+    string,
+    { readonly deviceId: string; readonly serial: string; readonly file: string }
+  >();
+  const mdm = (...command: readonly string[]) => leafgate('mdm', ...command, '--config', tenant.configs.mdm);
+
+  checks.section('What becomes of a device: its certificate is revoked, in the CRL and by OCSP');
+  await checks.check(`${changes.length} devices enrol, and their certificates are good`, async () => {
+    for (const [what] of changes) {
+      const device = await deviceNamed(tenant, `to-${what}`);
+      const [identity] = await until('it gets no certificate', async () => {
+        await device.sync();
+        const identities = await device.identities();
+        return identities.length === 0 ? undefined : identities;
+      });
+      if (identity === undefined) throw new Error('there is no identity');
+      const { certificate } = identity;
+      const file = join(tenant.folder, `to-${what}.pem`);
+      await writeFile(file, buildPem('CERTIFICATE', certificate.raw));
+      devices.set(what, {
+        deviceId: device.folder.identity.deviceId,
+        serial: certificate.serialNumber,
+        file,
+      });
+      await untilSeen(tenant, file, certificate.serialNumber, 'good');
+    }
+    return undefined;
+  });
+  // Each request comes twice, and some come again after they were answered.
+  hostile.spoil({ duplicated: 100, failedBefore: 15, throttled: 10 });
+  for (const [what, command, seen] of changes) {
+    await checks.check(`${what}: ${seen}`, async () => {
+      const { deviceId, serial, file } = devices.get(what) ?? { deviceId: '', serial: '', file: '' };
+      await mdm(...command(deviceId));
+      return await untilSeen(tenant, file, serial, seen);
+    });
+  }
+  await checks.check('found again: good', async () => {
+    const { deviceId, serial, file } = devices.get('loss') ?? { deviceId: '', serial: '', file: '' };
+    await mdm('found', deviceId);
+    return await untilSeen(tenant, file, serial, 'good');
+  });
+  hostile.spoil({});
+  await checks.check(
+    'each request came more than once, and Intune has an answer to all of them',
+    async () => {
+      const twice = hostile.count('downloadRevocationRequests', 'duplicated');
+      demand(twice > 0, 'no answer was doubled');
+      await until('requests wait still', async () => {
+        const rows = await leafgateJson<object[]>(...['mdm', 'revocations', '--config', tenant.configs.mdm]);
+        return rows.length > 0 ? undefined : rows;
+      });
+      return `${hostile.count('uploadRevocationResults', 'calls')} uploads`;
+    },
+  );
+}
+
+/** Waits until CRL and OCSP both say so. */
+async function untilSeen(
+  tenant: Tenant,
+  file: string,
+  serialNumber: string,
+  wanted: 'revoked' | 'on hold' | 'good',
+): Promise<string> {
+  let seen = '';
+  return await until(`CRL and OCSP do not say ${wanted}`, async () => {
+    const crl = await crlStatus(tenant, serialNumber);
+    const ocsp = await ocspStatus(tenant, file);
+    seen = `CRL: ${crl}, OCSP: ${ocsp}`;
+    return crl === wanted && ocsp === wanted ? seen : undefined;
+  }).catch((cause: Error) => {
+    throw new Error(`${cause.message}: ${seen}`);
+  });
+}
+
+async function crlStatus(tenant: Tenant, serialNumber: string): Promise<string> {
+  const answer = await fetch(tenant.urls.crl);
+  demand(answer.ok, `the CRL: HTTP ${answer.status}`);
+  const { revoked } = parseCrl(new Uint8Array(await answer.arrayBuffer()));
+  const entry = revoked.find((one) => one.serialNumber === serialNumber);
+  if (entry === undefined) return 'good';
+  return entry.reason === 'certificateHold' ? 'on hold' : 'revoked';
+}
+
+async function ocspStatus(tenant: Tenant, file: string): Promise<string> {
+  const { stdout } = await promisify(execFile)('openssl', [
+    ...['ocsp', '-url', tenant.urls.ocsp, '-CAfile', tenant.rootFile, '-verify_other', tenant.chainFile],
+    ...['-issuer', tenant.chainFile, '-cert', file],
+  ]);
+  const [, status = 'no status'] = /: (good|revoked|unknown)$/m.exec(stdout) ?? [];
+  return status === 'revoked' && /Reason: certificateHold/.test(stdout) ? 'on hold' : status;
+}
+
+// --- exports ------------------------------------------------------------------------------------------------------
+
+async function proveExports({ checks, tenant, device }: Demo): Promise<void> {
+  const at = (name: string) => join(tenant.folder, name);
+  const exported = async (format: string, name: string) => {
+    await leafgate(
+      ...['mdm', 'export', device.folder.identity.deviceId, '--format', format, '--output', at(name)],
+      ...['--config', tenant.configs.mdm],
+    );
+    return at(name);
+  };
+  const openssl = promisify(execFile);
+
+  checks.section('The device’s profiles, for real operating systems');
+  await checks.check(
+    '.mobileconfig: openssl verifies its signature, and it reads as Apple documents it',
+    async () => {
+      const signed = await exported('mobileconfig', 'laptop.mobileconfig');
+      const plist = at('laptop.plist');
+      for (const command of ['cms', 'smime']) {
+        await openssl('openssl', [
+          ...[command, '-verify', '-inform', 'DER', '-in', signed, '-out', plist],
+          ...['-CAfile', tenant.rootFile, '-purpose', 'any'],
+        ]);
+      }
+      const profile = parsePlist(await readFile(plist, 'utf8')) as unknown as {
+        readonly PayloadContent: readonly {
+          readonly PayloadType: string;
+          readonly PayloadContent: Record<string, unknown>;
+        }[];
+      };
+      const faults = faultsOfConfigurationProfile(profile);
+      demand(faults.length === 0, faults.join('; '));
+      const types = profile.PayloadContent.map(({ PayloadType }) =>
+        PayloadType.replace('com.apple.security.', ''),
+      );
+      demand(types.join() === 'root,pkcs1,scep', types.join());
+      const scep = profile.PayloadContent.at(-1)?.PayloadContent;
+      demand(scep?.URL === tenant.urls.scep, `the URL is ${scep?.URL}`);
+      demand(typeof scep.Challenge === 'string' && scep.Challenge.length > 100, 'it has no challenge');
+      return types.join(', ');
+    },
+  );
+  await checks.check('… and one that was changed does not verify', async () => {
+    const bytes = await readFile(at('laptop.mobileconfig'));
+    const place = bytes.indexOf('PayloadIdentifier');
+    demand(place > 0, 'there is nothing to change');
+    bytes[place] = 0x71;
+    await writeFile(at('changed.mobileconfig'), bytes);
+    const said = await openssl('openssl', [
+      ...['cms', '-verify', '-inform', 'DER', '-in', at('changed.mobileconfig')],
+      ...['-CAfile', tenant.rootFile, '-purpose', 'any'],
+    ]).then(
+      () => 'verified',
+      () => 'refused',
+    );
+    demand(said === 'refused', said);
+    return said;
+  });
+  await checks.check('SyncML keeps the schema, one without a Format does not', async () => {
+    const xml = await readFile(await exported('syncml', 'laptop.xml'), 'utf8');
+    const schema = (name: string) => readFile(new URL(`./schemas/${name}`, import.meta.url), 'utf8');
+    const judge = async (contents: string) =>
+      await validateXML({
+        xml: { fileName: 'laptop.xml', contents },
+        schema: { fileName: 'syncml.xsd', contents: await schema('syncml.xsd') },
+        preload: { fileName: 'syncml-meta.xsd', contents: await schema('syncml-meta.xsd') },
+      });
+    const { valid, errors } = await judge(xml);
+    demand(valid, errors.map(({ message }) => message).join('; '));
+    const without = xml.replace(/<Meta>.*?<\/Meta>/, '');
+    demand(without !== xml && !(await judge(without)).valid, 'the schema lets everything pass');
+    const nodes = [...xml.matchAll(/<LocURI>/g)].length;
+    demand(nodes > 10, `${nodes} nodes`);
+    return `${nodes} nodes`;
+  });
+  await checks.check('JSON has the same challenge-bearing profile', async () => {
+    const json = JSON.parse(await readFile(await exported('json', 'laptop.json'), 'utf8')) as {
+      readonly profiles: readonly { readonly kind: string; readonly challenge?: string }[];
+    };
+    const kinds = json.profiles.map(({ kind }) => kind);
+    demand(
+      json.profiles.some(({ kind, challenge }) => kind === 'scep' && challenge !== undefined),
+      kinds.join(),
+    );
+    return kinds.join(', ');
+  });
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'leafgate-demo-intune-'));
