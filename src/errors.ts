@@ -698,8 +698,9 @@ const table = {
     http: 503,
     failInfo: 'badRequest',
     text: 'the request cannot be served here; try again',
-    cause: 'The server is a standby (`server.standby`): it shows what is there and issues nothing.',
-    mend: 'Send devices to the primary. If it is lost, make the replica the primary and start this server without `standby`.',
+    cause:
+      'The server is a standby (`server.standby`), or its database takes no writes: it shows what is there and issues nothing.',
+    mend: 'Send devices, and give commands, to the primary. If it is lost, make the replica the primary and start this server without `standby`.',
   },
   approval_queue_full: {
     kind: 'unavailable',

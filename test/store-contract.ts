@@ -565,11 +565,11 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
         const reader = await openPkiStore(elsewhere.argument, 'read');
         try {
           assert.equal((await reader.certificateByRequest('r'))?.status, 'issued');
-          await rejects(reader.appendAudit(auditOf()), 'store_unavailable');
-          await rejects(reader.reserveCrlNumber('issuing'), 'store_unavailable');
+          await rejects(reader.appendAudit(auditOf()), 'store_read_only');
+          await rejects(reader.reserveCrlNumber('issuing'), 'store_read_only');
           await rejects(
             reader.reserveSerial(intentOf({ requestID: 's', serialNumber: '02' })),
-            'store_unavailable',
+            'store_read_only',
           );
           await store.appendAudit(auditOf({ event: 'later' }));
           assert.equal((await reader.auditEntries({ limit: 1 }))[0]?.event, 'later');

@@ -361,8 +361,13 @@ function storable(value: PostgresValue): PostgresValue | Buffer {
   return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value;
 }
 
+/** SQLSTATE read_only_sql_transaction (PostgreSQL, appendix A): a standby, or a database that takes no writes. */
+const READ_ONLY_TRANSACTION = '25006';
+
 function unavailable(cause: unknown): unknown {
   if (cause instanceof PkiError || cause instanceof TypeError) return cause;
   const text = cause instanceof Error ? cause.message || cause.name : String(cause);
-  return new PkiError('store_unavailable', `the database does not do it: ${text}`, { cause });
+  const isReadOnly = (cause as { readonly code?: unknown } | null)?.code === READ_ONLY_TRANSACTION;
+  const code = isReadOnly ? 'store_read_only' : 'store_unavailable';
+  return new PkiError(code, `the database does not do it: ${text}`, { cause });
 }

@@ -73,7 +73,7 @@ describe('the schema', () => {
       (await standby.auditEntries({ limit: 2 })).map(({ event }) => event),
       ['before'],
     );
-    await assert.rejects(standby.appendAudit(auditOf()), { code: 'store_unavailable' });
+    await assert.rejects(standby.appendAudit(auditOf()), { code: 'store_read_only' });
     await standby.close();
     await active.close();
   });

@@ -158,8 +158,8 @@ describe('opening to read', () => {
     SqliteFile.open(path, migrations).close();
     const file = SqliteFile.open(path, migrations, 'read');
     const work = () => file.run("INSERT INTO word VALUES ('third')");
-    await assert.rejects(file.commit(work), { code: 'store_unavailable' });
-    await assert.rejects(file.write(work), { code: 'store_unavailable' });
+    await assert.rejects(file.commit(work), { code: 'store_read_only' });
+    await assert.rejects(file.write(work), { code: 'store_read_only' });
     await file.durable();
     assert.deepEqual(words(file), ['second']);
     file.close();

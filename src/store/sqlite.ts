@@ -194,8 +194,10 @@ export class SqliteFile {
   #schedule<T>(work: () => T, until: PendingWork['until']): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#closed || this.#broken !== undefined || this.#log === undefined) {
-        const why = this.#closed ? 'the database is closed' : 'the database was opened to be read';
-        reject(this.#broken ?? new PkiError('store_unavailable', why));
+        const why = this.#closed
+          ? new PkiError('store_unavailable', 'the database is closed')
+          : new PkiError('store_read_only', 'the database was opened to be read');
+        reject(this.#broken ?? why);
         return;
       }
       this.#pending.push({ work, until, resolve: resolve as (value: unknown) => void, reject });
