@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { leafgate } from '../../test/support/cli-fixture.ts';
+import { leafgate, newSite } from '../../test/support/cli-fixture.ts';
 import {
   application,
   certificates,
@@ -95,6 +95,36 @@ test('what is wrong in a file is named', async () => {
     mdm('remove-profile', 'root-absent'),
     rejectsWith('profile_not_assigned', /root-absent/),
   );
+});
+
+test('a profile that the server’s template disagrees with is not stored', async () => {
+  const site = await newSite();
+  try {
+    const storing = (profile: object, ...more: string[]) =>
+      mdm('profile', write('profile.json', JSON.stringify(profile)), ...more);
+    const profile = {
+      ...deviceScepProfile,
+      profileId: 'disagreeing',
+      scepServerUrls: ['https://scep.example.com/scep/static'],
+      certificateValidityPeriodValue: 2,
+    };
+    await assert.rejects(
+      storing(profile, '--server', site.config),
+      rejectsWith('profile_invalid', /certificateValidityPeriodValue: .*“client-authentication” disagree/),
+    );
+    await assert.rejects(
+      storing(profile, '--server', config),
+      rejectsWith('config_invalid', /no `server` part/),
+    );
+    assert.equal(
+      (await json('profiles')).some((row: { profileId: string }) => row.profileId === 'disagreeing'),
+      false,
+    );
+    await storing({ ...profile, certificateValidityPeriodValue: 1 }, '--server', site.config);
+    assert.equal(await mdm('remove-profile', 'disagreeing'), 'disagreeing: deleted\n');
+  } finally {
+    await rm(site.folder, { recursive: true, force: true });
+  }
 });
 
 test('a fleet by command: users, groups, tokens, assignments, lost and found', async () => {

@@ -5,7 +5,7 @@ import { PkiError } from '../errors.ts';
 import type { Mdm } from '../mdm/index.ts';
 import { exportFormats, exportProfiles } from '../parts/profile-export.ts';
 import { openLog, systemClock } from '../telemetry.ts';
-import { configOption } from './context.ts';
+import { configOption, loadConfig } from './context.ts';
 import { fileText } from './input.ts';
 import { loadMdmConfig, type MdmOptions, rowsOf, run } from './mdm-context.ts';
 import { addMdmFleet } from './mdm-fleet.ts';
@@ -98,8 +98,10 @@ export function addMdm(program: Command): void {
     .description('create or change a profile from a JSON file')
     .argument('<file>')
     .option(...configOption)
-    .action(async (file: string, options: MdmOptions) => {
+    .option('--server <file>', 'configuration of the SCEP server, to see that its templates agree')
+    .action(async (file: string, options: MdmOptions & { readonly server?: string }) => {
       const profile = profileIn(file);
+      await assertAgreement(profile, options);
       const record = await run(options, (opened) => opened.upsertProfile(profile));
       console.log(`${record.profile.profileId}: version ${record.version}`);
     });
@@ -118,7 +120,7 @@ export function addMdm(program: Command): void {
     .option('--pkcs12-password <reference>', 'its password: file:PATH or env:NAME')
     .action(async (deviceId: string, options: ExportOptions) => {
       const { format, organization, pkcs12, pkcs12Password, output } = options;
-      const file = await exportProfiles(
+      const { file, leftOut } = await exportProfiles(
         loadMdmConfig(options.config),
         {
           deviceId,
@@ -141,6 +143,8 @@ export function addMdm(program: Command): void {
       console.log(
         `${output}: ${format} for ${deviceId}; it holds challenges, which are good once, for an hour`,
       );
+      if (leftOut.length > 0)
+        console.log(`left out: ${leftOut.join(', ')}; their PFX is encrypted to the agent of Leafgate`);
     });
 }
 
@@ -158,4 +162,21 @@ function profileIn(file: string): unknown {
     if (cause instanceof PkiError) throw cause;
     throw new PkiError('command_invalid', `${file} is not JSON`, { cause });
   }
+}
+
+/** Throws PkiError `profile_invalid` if the server, where it is known, would not give what the profile asks for. */
+async function assertAgreement(
+  value: unknown,
+  options: MdmOptions & { readonly server?: string },
+): Promise<void> {
+  const { server } =
+    options.server === undefined ? loadConfig(options.config, 'mdm') : loadConfig(options.server);
+  if (server === undefined) {
+    if (options.server === undefined) return;
+    throw new PkiError('config_invalid', `${options.server} has no \`server\` part`);
+  }
+  const { parseProfile } = await import('../mdm/index.ts');
+  const { disagreementsOf } = await import('../parts/template-agreement.ts');
+  const [disagreement] = disagreementsOf(parseProfile(value), server);
+  if (disagreement !== undefined) throw new PkiError('profile_invalid', disagreement);
 }

@@ -57,6 +57,7 @@ export {
   resolveProfile,
   type ScepProfile,
   type TrustedCertificateProfile,
+  validityMs,
 } from './profiles.ts';
 export { type ResultCode, resultCodes } from './result-codes.ts';
 export type {
