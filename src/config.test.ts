@@ -921,6 +921,17 @@ describe('configReference', () => {
           },
         ],
       },
+      pfx: {
+        mdm: 'https://mdm.test',
+        extraCa: 'ca.pem',
+        secret: 'env:S',
+        requester: 'r',
+        issuer: 'a',
+        templates: [{ name: 't', archival: 'required' }],
+        form: 'legacy',
+        every: '1m',
+        archive: { folder: 'a', recovery: [{ certificate: 'a.pem' }, { certificate: 'b.pem' }] },
+      },
       endpoints: [
         {
           ...server().endpoints[0],
@@ -994,8 +1005,10 @@ describe('configReference', () => {
       databaseFile: 'mdm.sqlite',
       tenant: 't',
       applications: [{ appId: 'a', secret: 'env:S' }],
+      pkcsConnectors: [{ name: 'c', secret: 'env:S' }],
       challengeSigner: identity,
       challengeRecipient: identity,
+      profileSigner: identity,
     },
   };
 
@@ -1046,6 +1059,7 @@ describe('configReference', () => {
       ...whole.mdm,
       challengeSigner: { ...identity, key: place },
       challengeRecipient: { ...identity, key: place },
+      profileSigner: { ...identity, key: place },
     },
   });
 
