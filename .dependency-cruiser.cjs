@@ -21,6 +21,7 @@ module.exports = {
     only('tunnel-holds-no-pki', 'tunnel', 'errors.ts', 'telemetry.ts'),
     only('agent-is-a-client', 'agent', 'codec', 'keys', 'scep', 'errors.ts', 'telemetry.ts'),
     only('pfx-is-a-door', 'pfx', 'codec', 'keys', 'ra', 'errors.ts', 'telemetry.ts'),
+    only('migrate-reads-and-writes-text', 'migrate', 'codec', 'errors.ts'),
     only('admin-is-a-door', 'admin', 'ra', 'ca', 'store', 'publish', 'mdm', 'errors.ts', 'telemetry.ts'),
     only('http-is-a-door', 'http', 'codec', 'scep', 'ra', 'errors.ts', 'telemetry.ts'),
     {

@@ -30,6 +30,13 @@ export interface ExportOrder {
   readonly pkcs12?: { readonly file: string; readonly password?: string };
 }
 
+/** A file, and the profiles that are not in it. */
+export interface ExportedFile {
+  readonly file: Uint8Array;
+  /** profileIds of PKCS profiles: their PFX is encrypted to a key that Leafgate’s own agent alone has. */
+  readonly leftOut: readonly string[];
+}
+
 /**
  * Builds the file. It holds challenges, which are secrets. The device counts as checked in: its challenges are made anew.
  *
@@ -40,29 +47,34 @@ export async function exportProfiles(
   order: ExportOrder,
   log: Log,
   clock: Clock,
-): Promise<Uint8Array> {
+): Promise<ExportedFile> {
+  const leftOut: string[] = [];
   const exported = await withMdm(config, log, clock, async (mdm): Promise<ProfileExport> => {
     const device = mdm.device(order.deviceId);
     if (device?.state !== 'enrolled')
       throw new PkiError('device_unknown', `no enrolled device ${order.deviceId}`);
     const { profiles } = await mdm.checkIn(device, []);
-    const given = profiles.flatMap((profile): ExportedProfile[] => {
-      switch (profile.kind) {
-        case 'trustedCertificate':
-        case 'scep':
-          return [profile];
-        case 'failed':
-          throw new PkiError(profile.error, `${profile.profileId} cannot be made out for ${device.deviceId}`);
-        default:
-          return [];
-      }
-    });
+    const given: ExportedProfile[] = [];
+    for (const profile of profiles) {
+      if (profile.kind === 'failed')
+        throw new PkiError(profile.error, `${profile.profileId} cannot be made out for ${device.deviceId}`);
+      if (profile.kind === 'pkcs') leftOut.push(profile.profileId);
+      else given.push(profile);
+    }
     return {
       device: { deviceId: device.deviceId, deviceName: device.deviceName },
       organization: order.organization,
       profiles: [...given, ...identityOf(order)],
     };
   });
+  return { file: await fileOf(config, order, exported), leftOut };
+}
+
+async function fileOf(
+  config: NonNullable<Config['mdm']>,
+  order: ExportOrder,
+  exported: ProfileExport,
+): Promise<Uint8Array> {
   switch (order.format) {
     case 'json':
       return Buffer.from(buildJsonExport(exported), 'utf8');

@@ -26,7 +26,7 @@ import {
 import { parseConfig } from '../config.ts';
 import { createSelfTestChallenge, hashStaticSecret, selfTestTemplate } from '../ra/index.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
-import { selfTestUrl, testEndpoint } from './self-test.ts';
+import { selfTestUrl, startSelfTests, testEndpoint } from './self-test.ts';
 import { startServer } from './server.ts';
 
 const silent = pino({ level: 'silent' });
@@ -289,6 +289,32 @@ describe('a self-test', () => {
     } finally {
       await mdm.close();
     }
+  });
+
+  test('is configured for endpoints that there are, and not all the time', async () => {
+    await assert.rejects(
+      configOf('absent', { endpoints: ['absent'] }),
+      /selfTest.*there is no endpoint “absent”/,
+    );
+    await assert.rejects(configOf('often', { every: '59s' }), /selfTest.*at least a minute/);
+    assert.equal((await configOf('default', {})).selfTest?.every, 15 * 60_000);
+  });
+
+  test('is left to the server that leads', async () => {
+    const config = await configOf('follows', { every: '1h' });
+    const means = await openAuthorities(config, silent, clock);
+    let asked = 0;
+    const role = () => {
+      asked += 1;
+      return 'follows' as const;
+    };
+    const lines: string[] = [];
+    const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) });
+    const selfTests = startSelfTests({ config, means, port: config.listen.port, role, log, clock });
+    await selfTests.stop();
+    await means.close();
+    assert.equal(asked, 1);
+    assert.deepEqual([selfTests.results(), lines], [[], []]);
   });
 
   test('by schedule makes health and alarms', async () => {
