@@ -674,7 +674,7 @@ const table = {
     failInfo: 'badRequest',
     text: 'the request cannot be completed now; try again',
     cause:
-      'The certificate was made, but the validation service did not take successNotification: the device does not get it. If the service said no, or does not answer within an hour, the certificate is revoked; until then the service is told again every minute.',
+      'The certificate was made, but the validation service did not take successNotification: the device does not get it. If the service said no, or does not answer within an hour, the certificate is revoked; until then the service is told again every half minute.',
     mend: 'Nothing if it was a passing fault: the device asks again and gets the certificate. Else look up the service’s code and activity id in the audit list.',
   },
   key_unavailable: {

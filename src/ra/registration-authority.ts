@@ -154,8 +154,10 @@ const REPLACED_AT_ONCE_MAX = 100;
 const NOTIFICATIONS_AT_ONCE_MAX = 50;
 /** How many of them are under way at a time: a service that hangs costs a round its patience once, not fifty times. */
 const NOTIFICATIONS_SIDE_BY_SIDE = 10;
-/** Whoever enrols tells the validators at once; a minute later he has, or has not. Then every so often until it is given up. */
-const NOTIFICATION_PAUSE_MS = 60 * 1000;
+/** Whoever enrols tells the validators at once, and has by then, or has not: longer than a validator takes. */
+const NOTIFICATION_FIRST_MS = 45 * 1000;
+/** Then so often until it is given up. */
+const NOTIFICATION_PAUSE_MS = 30 * 1000;
 /**
  * A certificate that the validators do not hear of is revoked. A challenge of Intune's lives an hour: a device that comes
  * later brings another one. A device is told nothing new in the last minutes, in which another server may be revoking.
@@ -427,7 +429,7 @@ export class RegistrationAuthority {
     return {
       notification: {
         sealed: sealNotification(this.#options.holding.sealKey, { requestID, endpoint }, request),
-        dueAt: new Date(acceptedAt.getTime() + NOTIFICATION_PAUSE_MS),
+        dueAt: new Date(acceptedAt.getTime() + NOTIFICATION_FIRST_MS),
       },
     };
   }
@@ -840,7 +842,7 @@ export class RegistrationAuthority {
     const requestID = 'claim' in under ? under.claim.requestID : under.requestID;
     // A claim that is on record may have been postponed far: from now on there is something to tell.
     if (!('claim' in under) && policy.validators.some(listensForSuccess))
-      await store.postponeNotification(requestID, new Date(clock.now().getTime() + NOTIFICATION_PAUSE_MS));
+      await store.postponeNotification(requestID, new Date(clock.now().getTime() + NOTIFICATION_FIRST_MS));
     if (approved.ignored.length > 0)
       log.info({ requestID, dropped: approved.ignored }, 'dropped what the template does not give');
     try {
