@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import {
   deviceScepProfile,
@@ -8,10 +9,12 @@ import {
   MovableClock,
   openTestMdm,
   requestFor,
+  temporaryFolder,
 } from '../../test/support/mdm-fixture.ts';
 import { PkiError } from '../errors.ts';
 import type { Device, DeviceState, NonCompliance, OpenMdm } from './index.ts';
 import { entitlementOf, entitlementOfDevice, revocationActionFor, type Standing } from './lifecycle.ts';
+import { MdmStore } from './mdm-store.ts';
 import { successNotification, validateRequest } from './validation-service.ts';
 
 const now = new Date('2030-01-01T00:00:00Z');
@@ -96,10 +99,15 @@ test('nothing leads back from revoked', () => {
 
 const clock = new MovableClock();
 let opened: OpenMdm;
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 before(async () => {
-  opened = await openTestMdm({ clock });
+  folder = await temporaryFolder();
+  opened = await openTestMdm({ clock, databaseFile: join(folder.path, 'mdm.db') });
 });
-after(() => opened.close());
+after(async () => {
+  await opened.close();
+  await folder.remove();
+});
 
 const issuer = 'CN=Test Issuing CA,O=Test';
 
@@ -373,6 +381,25 @@ test('answers: unknown and repeated ones change nothing, a failure that passes i
   assert.equal(opened.mdm.certificates(deviceId)[0]?.revokeStatus, 'failed');
   assert.equal(await answer({}), false);
   assert.equal(opened.mdm.certificates(deviceId)[0]?.revokeStatus, 'failed');
+});
+
+test('a process that dies between a change and its consequence only delays it', async () => {
+  const { serialNumber, deviceId } = await certifiedDevice('crashed');
+  const other = MdmStore.open(join(folder.path, 'mdm.db'));
+  assert.equal(await other.fleet.setDeviceState(deviceId, 'retired', clock.now()), true);
+  assert.equal(
+    other.revocationRequests.waiting({ limit: 1000 }).some((each) => each.serialNumber === serialNumber),
+    false,
+  );
+  // It dies after the request, too: the next one asks for the same again, which is one request.
+  await other.revocationRequests.add(
+    { serialNumber, issuerName: issuer, action: 'revoke', reason: 'cessationOfOperation' },
+    clock.now(),
+  );
+  other.close();
+  assert.equal(await opened.mdm.enforceLifecycle(), 1);
+  assert.equal(await opened.mdm.enforceLifecycle(), 0);
+  assert.deepEqual(await requestsFor(serialNumber), ['revoke cessationOfOperation']);
 });
 
 test('requests are filtered by issuer and limited', async () => {
