@@ -3,7 +3,7 @@
  * Intune's refusals, what it is told of a certificate, and what becomes of one that it does not take.
  */
 import { execFile } from 'node:child_process';
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -63,15 +63,28 @@ async function runIn(folder: string): Promise<0 | 1> {
   const progress = (text: string) => console.log(`  ${text}`);
   const tenant = await openTenant(folder, { ports: 'any', progress });
   const hostile = await startHostileIntune(tenant, 1, {});
+  const secret = randomBytes(32).toString('base64url');
+  for (const part of ['mdm', 'server'])
+    await writeFile(join(folder, part, 'pfx.secret'), secret, { mode: 0o600 });
   await rewrite(tenant.configs.mdm, (config) => {
     const { mdm } = config as { readonly mdm: Record<string, unknown> };
     mdm.profileSigner = { certificate: mdm.certificate, key: mdm.key };
+    mdm.pkcsConnectors = [{ name: 'pfx-1', secret: 'file:pfx.secret' }];
   });
   await rewrite(tenant.configs.server, (config) => {
     const { server } = config as {
-      readonly server: {
+      readonly server: Record<string, unknown> & {
         readonly endpoints: { readonly validators: { readonly intune?: Record<string, unknown> }[] }[];
       };
+    };
+    server.pfx = {
+      mdm: tenant.urls.mdm,
+      extraCa: 'chain.pem',
+      secret: 'file:pfx.secret',
+      requester: PFX_REQUESTER,
+      issuer: 'issuing',
+      templates: [{ name: 'client-authentication' }],
+      every: '1s',
     };
     for (const { validators } of server.endpoints)
       for (const { intune } of validators) if (intune !== undefined) intune.revocation = { every: '1s' };
@@ -90,6 +103,7 @@ async function runIn(folder: string): Promise<0 | 1> {
       await proveWithholding(demo);
       await proveLifecycle(demo);
       await proveExports(demo);
+      await provePkcs(demo);
       return demo.checks.conclude();
     } finally {
       await running.stop();
@@ -630,6 +644,59 @@ async function proveExports({ checks, tenant, device }: Demo): Promise<void> {
       kinds.join(),
     );
     return kinds.join(', ');
+  });
+}
+
+// --- PKCS ---------------------------------------------------------------------------------------------------------
+
+const PFX_REQUESTER = 'LAB\\svc-leafgate-pfx';
+const PKCS_PROFILE = 'pkcs-device';
+
+async function provePkcs({ checks, tenant, device }: Demo): Promise<void> {
+  checks.section('A PKCS profile: the connector makes the key, the device alone can open it');
+  await checks.check('the device gets key and certificate, which belong together', async () => {
+    await asMdmAdministrator(tenant, async (mdm) => {
+      const known = mdm.profiles().find(({ profile }) => profile.profileId === SCEP_PROFILE)?.profile;
+      if (known?.kind !== 'scep') throw new Error('there is no SCEP profile');
+      await mdm.upsertProfile({
+        kind: 'pkcs',
+        profileId: PKCS_PROFILE,
+        displayName: 'LAB PKCS certificate',
+        certificateType: 'device',
+        subjectNameFormat: 'CN={{DeviceId}},OU=PKCS,O=LAB',
+        keyUsage: known.keyUsage,
+        extendedKeyUsages: known.extendedKeyUsages,
+        certificationAuthorityName: 'issuing',
+        certificateTemplateName: 'client-authentication',
+        rootCertificate: 'root',
+      });
+    });
+    const identity = await until('it gets none', async () => {
+      await device.sync();
+      return (await device.identities()).find(({ profileId }) => profileId === PKCS_PROFILE);
+    });
+    const { certificate, chain, keyPath, keyPassphrasePath } = identity;
+    const key = createPrivateKey({
+      key: await readFile(keyPath, 'utf8'),
+      passphrase: (await readFile(keyPassphrasePath, 'utf8')).trim(),
+    });
+    const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
+    demand(spki.equals(certificate.spki), 'the key is of another certificate');
+    const file = (name: string) => join(tenant.folder, name);
+    await writeFile(file('pkcs.pem'), buildPem('CERTIFICATE', certificate.raw));
+    await writeFile(file('pkcs-chain.pem'), chain.map((one) => buildPem('CERTIFICATE', one.raw)).join(''));
+    const { stdout } = await promisify(execFile)('openssl', [
+      ...['verify', '-x509_strict', '-purpose', 'sslclient', '-CAfile', tenant.rootFile],
+      ...['-untrusted', file('pkcs-chain.pem'), file('pkcs.pem')],
+    ]);
+    return `${certificate.serialNumber}, openssl verify: ${stdout.trim().split(': ').at(-1)}`;
+  });
+  await checks.check('the audit list has the delivery, by the connector’s own name', async () => {
+    const [entry] = await leafgateJson<{ readonly actor: string; readonly detail: Record<string, string> }[]>(
+      ...['audit', 'list', '--config', tenant.configs.server, '--event', 'pfx.delivered'],
+    );
+    demand(entry?.actor === PFX_REQUESTER, `the actor is ${entry?.actor}`);
+    return `${entry.actor}, ${entry.detail.requestID}`;
   });
 }
 
