@@ -11,6 +11,7 @@ import { Checks, demand } from './checks.ts';
 import { Matrix, matrixEndpoints } from './interop-matrix.ts';
 import { type ForeignServerResults, proveOurClient } from './interop-micromdm.ts';
 import { proveOcsp } from './interop-ocsp.ts';
+import { provePkcs12 } from './interop-pkcs12.ts';
 import { interopRadius } from './interop-radius.ts';
 import { startTenant } from './processes.ts';
 import { openTenant, type Tenant } from './tenant.ts';
@@ -178,6 +179,7 @@ async function run(folder: string): Promise<0 | 1> {
     });
     const victim = made.at(-1);
     if (victim === undefined) throw new Error('no client has a certificate');
+    await provePkcs12(checks, folder, (...args) => openssl(thirdParty, ...args));
     await proveOcsp(checks, {
       tenant,
       folder,
