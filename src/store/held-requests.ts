@@ -6,7 +6,7 @@ import type {
   HeldRequestName,
   HeldRequestStore,
 } from './contract.ts';
-import { type HeldRow, heldRecord } from './rows.ts';
+import { type HeldRow, heldRecord, heldValues, undecidable } from './rows.ts';
 import type { SqliteFile } from './sqlite.ts';
 
 type Hold = Parameters<HeldRequestStore['holdRequest']>[0];
@@ -63,17 +63,7 @@ export class SqliteHeldRequests implements Omit<HeldRequestStore, 'appendAudit' 
         `INSERT INTO held_request (requestID, endpoint, replayKey, transactionID, signerKeyHash, issuer, template,
            subject, subjectAltName, sealed, expiresAt, status)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')`,
-        requestID,
-        endpoint,
-        replayKey,
-        request.transactionID,
-        request.signerKeyHash,
-        request.issuer,
-        request.template,
-        request.subject,
-        request.subjectAltName,
-        request.sealed,
-        request.expiresAt.getTime(),
+        ...heldValues(request),
       );
       this.#writes.insertAudit(audit);
       return 'held';
@@ -124,9 +114,8 @@ export class SqliteHeldRequests implements Omit<HeldRequestStore, 'appendAudit' 
         'SELECT status, expiresAt FROM held_request WHERE id = ?',
         id,
       );
-      if (row === undefined) return 'unknown';
-      if (row.status !== 'pending') return 'already';
-      if (row.expiresAt <= at.getTime()) return 'expired';
+      const why = undecidable(row, at);
+      if (why !== undefined) return why;
       this.#file.run(
         'UPDATE held_request SET status = ?, decidedAt = ?, decidedBy = ?, comment = ? WHERE id = ?',
         status,

@@ -41,6 +41,8 @@ import {
   type AuditRow,
   adminTokenRecord,
   afterPrefix,
+  assertRecorded,
+  assertSerialNumber,
   auditEntry,
   type CertificateRow,
   type ChallengeRow,
@@ -51,15 +53,16 @@ import {
   chainedEntry,
   challengeRecord,
   checkpointOf,
+  checkpointValues,
   contextHashOf,
   crlEntry,
   crlState,
   type EnrolmentRow,
   enrolmentRecord,
   type RevocationRequestRow,
+  reservationOf,
   revocationBacklog,
   revocationRequest,
-  serialNumberForm,
 } from './rows.ts';
 import { SqliteFile } from './sqlite.ts';
 
@@ -273,12 +276,7 @@ class SqlitePkiStore implements PkiStore {
       this.#file.run(
         `INSERT INTO audit_checkpoint (number, hash, at, signer, algorithm, signature) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING`,
-        checkpoint.number,
-        checkpoint.hash,
-        checkpoint.at.getTime(),
-        checkpoint.signer,
-        checkpoint.algorithm,
-        checkpoint.signature,
+        ...checkpointValues(checkpoint),
       ),
     );
   }
@@ -291,21 +289,10 @@ class SqlitePkiStore implements PkiStore {
     survives: 'process' | 'machine' = 'process',
     limit?: IssuanceLimit,
   ): Promise<'reserved' | 'taken' | 'claimed' | 'limited'> {
-    if (!serialNumberForm.test(intent.serialNumber)) {
-      throw new PkiError(
-        'internal',
-        `the serial number '${intent.serialNumber}' is not in its canonical form`,
-      );
-    }
+    assertSerialNumber(intent.serialNumber);
     const work = () => this.#reserve(intent, claim, limit);
     const outcome = await (survives === 'machine' ? this.#file.commit(work) : this.#file.write(work));
-    if (outcome === 'busy') {
-      throw new PkiError(
-        'enrolment_busy',
-        `request ${intent.requestID} has a certificate, or one is being made`,
-      );
-    }
-    return outcome;
+    return reservationOf(outcome, intent);
   }
 
   /** The claim first, then the certificate; whatever stands in its way leaves no claim behind. */
@@ -398,12 +385,7 @@ class SqlitePkiStore implements PkiStore {
       this.#insertAudit(issued.audit);
       return true;
     });
-    if (!recorded) {
-      throw new PkiError(
-        'enrolment_busy',
-        `serial number ${issued.serialNumber} of ${issued.issuer} is no live intent: it was abandoned meanwhile`,
-      );
-    }
+    assertRecorded(recorded ? 'recorded' : 'no-intent', issued);
   }
 
   abandonIntents(rule: {

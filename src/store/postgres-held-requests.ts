@@ -7,7 +7,7 @@ import type {
   HeldRequestStore,
 } from './contract.ts';
 import type { PostgresPool, PostgresSession, PostgresValue } from './postgres-pool.ts';
-import { type HeldRow, heldRecord } from './rows.ts';
+import { type HeldRow, heldRecord, heldValues, undecidable } from './rows.ts';
 
 type Hold = Parameters<HeldRequestStore['holdRequest']>[0];
 type Filter = Parameters<HeldRequestStore['heldRequests']>[0];
@@ -67,17 +67,7 @@ export class PostgresHeldRequests implements Omit<HeldRequestStore, 'appendAudit
         `INSERT INTO held_request ("requestID", endpoint, "replayKey", "transactionID", "signerKeyHash", issuer, template,
            subject, "subjectAltName", sealed, "expiresAt", status)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'pending') ON CONFLICT DO NOTHING`,
-        requestID,
-        endpoint,
-        replayKey,
-        request.transactionID,
-        request.signerKeyHash,
-        request.issuer,
-        request.template,
-        request.subject,
-        request.subjectAltName,
-        request.sealed,
-        request.expiresAt.getTime(),
+        ...heldValues(request),
       );
       if (inserted > 0) await this.#writes.appendAudit(session, audit);
       return 'held';
@@ -122,9 +112,8 @@ export class PostgresHeldRequests implements Omit<HeldRequestStore, 'appendAudit
         'SELECT status, "expiresAt" FROM held_request WHERE id = $1 FOR UPDATE',
         id,
       );
-      if (row === undefined) return 'unknown';
-      if (row.status !== 'pending') return 'already';
-      if (row.expiresAt <= at.getTime()) return 'expired';
+      const why = undecidable(row, at);
+      if (why !== undefined) return why;
       await session.run(
         'UPDATE held_request SET status = $1, "decidedAt" = $2, "decidedBy" = $3, comment = $4 WHERE id = $5',
         status,

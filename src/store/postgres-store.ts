@@ -43,6 +43,8 @@ import {
   type AuditRow,
   adminTokenRecord,
   afterPrefix,
+  assertRecorded,
+  assertSerialNumber,
   auditEntry,
   type CertificateRow,
   type ChallengeRow,
@@ -53,15 +55,16 @@ import {
   chainedEntry,
   challengeRecord,
   checkpointOf,
+  checkpointValues,
   contextHashOf,
   crlEntry,
   crlState,
   type EnrolmentRow,
   enrolmentRecord,
   type RevocationRequestRow,
+  reservationOf,
   revocationBacklog,
   revocationRequest,
-  serialNumberForm,
 } from './rows.ts';
 
 /**
@@ -187,12 +190,7 @@ class PostgresPkiStore implements PkiStore {
     await this.#pool.run(
       `INSERT INTO audit_checkpoint (number, hash, at, signer, algorithm, signature)
        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
-      checkpoint.number,
-      checkpoint.hash,
-      checkpoint.at.getTime(),
-      checkpoint.signer,
-      checkpoint.algorithm,
-      checkpoint.signature,
+      ...checkpointValues(checkpoint),
     );
   }
 
@@ -204,20 +202,9 @@ class PostgresPkiStore implements PkiStore {
     survives: 'process' | 'machine' = 'process',
     limit?: IssuanceLimit,
   ): Promise<'reserved' | 'taken' | 'claimed' | 'limited'> {
-    if (!serialNumberForm.test(intent.serialNumber)) {
-      throw new PkiError(
-        'internal',
-        `the serial number '${intent.serialNumber}' is not in its canonical form`,
-      );
-    }
+    assertSerialNumber(intent.serialNumber);
     const outcome = await this.#pool.transact((session) => reserve(session, intent, claim, limit), survives);
-    if (outcome === 'busy') {
-      throw new PkiError(
-        'enrolment_busy',
-        `request ${intent.requestID} has a certificate, or one is being made`,
-      );
-    }
-    return outcome;
+    return reservationOf(outcome, intent);
   }
 
   async recordCertificate(issued: {
@@ -244,12 +231,7 @@ class PostgresPkiStore implements PkiStore {
       await appendAudit(session, issued.audit);
       return true;
     });
-    if (!recorded) {
-      throw new PkiError(
-        'enrolment_busy',
-        `serial number ${issued.serialNumber} of ${issued.issuer} is no live intent: it was abandoned meanwhile`,
-      );
-    }
+    assertRecorded(recorded ? 'recorded' : 'no-intent', issued);
   }
 
   async abandonIntents(rule: {

@@ -1,8 +1,10 @@
 /** Rows of the PKI store as both databases hold them, and the values that the contract makes of them. */
 import { hash } from 'node:crypto';
+import { PkiError } from '../errors.ts';
 import type {
   AdminToken,
   AuditCheckpoint,
+  CertificateIntent,
   CertificateRecord,
   CertificateStatus,
   ChainedAuditEntry,
@@ -12,6 +14,7 @@ import type {
   CrlState,
   EnrolmentRecord,
   HeldRecord,
+  HeldRequest,
   RevocationReason,
   RevocationRequest,
   SerialNumber,
@@ -109,7 +112,70 @@ export interface CheckpointRow extends Omit<AuditCheckpoint, 'at'> {
 }
 
 /** RFC 5280 §4.1.2.2: at most 20 octets. */
-export const serialNumberForm = /^(?:[0-9a-f]{2}){1,20}$/;
+const serialNumberForm = /^(?:[0-9a-f]{2}){1,20}$/;
+
+/** Two forms of one serial number would be two rows. Throws PkiError `internal`. */
+export function assertSerialNumber(serialNumber: string): void {
+  if (!serialNumberForm.test(serialNumber))
+    throw new PkiError('internal', `the serial number '${serialNumber}' is not in its canonical form`);
+}
+
+/** What a reservation came to, outside of its transaction. Throws PkiError `enrolment_busy`. */
+export function reservationOf<T extends string>(
+  outcome: T,
+  { requestID }: Pick<CertificateIntent, 'requestID'>,
+): Exclude<T, 'busy'> {
+  if (outcome === 'busy')
+    throw new PkiError('enrolment_busy', `request ${requestID} has a certificate, or one is being made`);
+  return outcome as Exclude<T, 'busy'>;
+}
+
+/** Nobody gets what is not on record. Throws PkiError `enrolment_busy`. */
+export function assertRecorded(
+  outcome: 'recorded' | 'no-intent',
+  { serialNumber, issuer }: { readonly serialNumber: SerialNumber; readonly issuer: string },
+): void {
+  if (outcome === 'no-intent')
+    throw new PkiError(
+      'enrolment_busy',
+      `serial number ${serialNumber} of ${issuer} is no live intent: it was abandoned meanwhile`,
+    );
+}
+
+/** The columns of `audit_checkpoint`: number, hash, at, signer, algorithm, signature. */
+export function checkpointValues({ number, hash, at, signer, algorithm, signature }: AuditCheckpoint) {
+  return [number, hash, at.getTime(), signer, algorithm, signature] as const;
+}
+
+/**
+ * The columns of `held_request`: requestID, endpoint, replayKey, transactionID, signerKeyHash, issuer, template, subject,
+ * subjectAltName, sealed, expiresAt.
+ */
+export function heldValues(request: HeldRequest) {
+  return [
+    request.requestID,
+    request.endpoint,
+    request.replayKey,
+    request.transactionID,
+    request.signerKeyHash,
+    request.issuer,
+    request.template,
+    request.subject,
+    request.subjectAltName,
+    request.sealed,
+    request.expiresAt.getTime(),
+  ] as const;
+}
+
+/** Why a request cannot be decided about; `undefined` if it can. */
+export function undecidable(
+  row: { readonly status: string; readonly expiresAt: number } | undefined,
+  at: Date,
+): 'unknown' | 'already' | 'expired' | undefined {
+  if (row === undefined) return 'unknown';
+  if (row.status !== 'pending') return 'already';
+  return row.expiresAt <= at.getTime() ? 'expired' : undefined;
+}
 
 /** The first string that sorts after all that begin with `prefix`: U+10FFFF is in no event. */
 export function afterPrefix(prefix: string): string {
