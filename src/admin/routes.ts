@@ -227,6 +227,22 @@ const serverHealth = z.looseObject({
       }),
     )
     .describe('Of those of each endpoint, the one that ends first.'),
+  notificationsWaiting: z
+    .int()
+    .describe(
+      'Certificates whose validators do not take successNotification now; known to the server that leads.',
+    ),
+  revocationRequests: z
+    .array(
+      z.strictObject({
+        source: z.string().describe('Tenant and application.'),
+        backlog: z.int(),
+        oldest: moment.optional(),
+        succeededAt: moment.optional(),
+        lastError: z.strictObject({ at: moment, text: z.string() }).optional(),
+      }),
+    )
+    .describe('What Intune wants revoked and has no answer of; known to the server that leads.'),
   selfTests: z
     .array(
       z.strictObject({

@@ -111,6 +111,8 @@ before(async () => {
       ocspSigners: [],
       raCertificates: [],
       selfTests: [],
+      notificationsWaiting: 0,
+      revocationRequests: [{ source: 'tenant/app', backlog: 1, oldest: new Date() }],
       problems,
     }),
     challengeEndpoints: ['one-time', 'both'],
