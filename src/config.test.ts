@@ -908,6 +908,7 @@ describe('configReference', () => {
         },
       ],
       approval: { expiresAfter: '10d', waitingMax: 5 },
+      selfTest: { every: '10m', endpoints: ['intune'], publicUrl: 'https://scep.test', extraCa: 'ca.pem' },
       admin: {
         listen: '127.0.0.1:8446',
         https: identity,
