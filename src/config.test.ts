@@ -963,6 +963,17 @@ describe('configReference', () => {
                 extraCa: 'ca.pem',
               },
             },
+            {
+              intune: {
+                tenant: 't',
+                appId: 'b',
+                clientCertificate: identity,
+                cloud: 'usGovDoD',
+                timeout: '10s',
+                budget: '50s',
+                revocation: { every: '2m' },
+              },
+            },
             { oneTime: {} },
             { staticSecret: { hash: 'env:H', previousHash: 'env:P' } },
             { manualApproval: {} },
