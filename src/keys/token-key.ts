@@ -1,5 +1,6 @@
 /** Keys in PKCS #11 tokens: they are made there, and never leave. */
 import { createHash, randomBytes, verify } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attribute, Handle, Mechanism, Template, TokenInfo } from 'pkcs11js';
 import {
   bufferOf,
@@ -54,6 +55,13 @@ const curves = [
 
 /** CKZ_DATA_SPECIFIED: the label of OAEP stands in the parameter, where it is empty. */
 const DATA_SPECIFIED = 1;
+
+/**
+ * How often a key that is opened for the first time is looked for. A token can be out of sight for a moment: SoftHSM hides
+ * one while another process logs in to it.
+ */
+const FIRST_STARTS_MAX = 3;
+const FIRST_PAUSE_MS = 300;
 
 /** What is known of a key once it was found. */
 interface FoundKey {
@@ -374,7 +382,7 @@ class TokenKey implements PlacedKey {
   }
 
   async #openNow(): Promise<Way> {
-    const { generation } = this.#module;
+    let { generation } = this.#module;
     try {
       // A new session is the cheap mend, and most often enough.
       if (this.#losses < 2) return this.#openWay();
@@ -382,14 +390,23 @@ class TokenKey implements PlacedKey {
       if (cause instanceof PkiError && cause.code !== 'key_unavailable' && this.#spki === undefined)
         throw cause;
     }
-    try {
-      // The dear mend: modules look for their devices only when they start.
-      await this.#module.restart(generation);
-      return this.#openWay();
-    } catch (cause) {
-      this.#countLoss();
-      if (this.#spki === undefined && cause instanceof PkiError) throw cause;
-      throw this.#unavailable(cause);
+    for (let start = 1; ; start += 1) {
+      try {
+        // The dear mend: modules look for their devices only when they start.
+        await this.#module.restart(generation);
+        return this.#openWay();
+      } catch (cause) {
+        // Nobody waits yet for a key that is opened for the first time.
+        const isFirst = this.#spki === undefined && cause instanceof PkiError;
+        if (isFirst && cause.code === 'key_unavailable' && start < FIRST_STARTS_MAX) {
+          await sleep(FIRST_PAUSE_MS);
+          generation = this.#module.generation;
+          continue;
+        }
+        this.#countLoss();
+        if (isFirst) throw cause;
+        throw this.#unavailable(cause);
+      }
     }
   }
 
