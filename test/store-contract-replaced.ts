@@ -59,6 +59,17 @@ export function replacedContract(
       assert.deepEqual(await due(store, late), []);
     });
 
+    it('are not due while the successor is kept back for a notification', async (store) => {
+      const intent = intentOf({ requestID: 'kept', serialNumber: '01', reservedAt: instant(0) });
+      const notification = { sealed: Uint8Array.of(1), dueAt: instant(1) };
+      const claim = claimOf({ requestID: 'kept', replayKey: 'kept', replaces, notification });
+      await store.reserveSerial(intent, claim);
+      await store.recordCertificate(issuedOf(intent));
+      assert.deepEqual(await due(store, after(10 * DAY_MS)), []);
+      await store.recordNotified(claim, instant(2));
+      assert.deepEqual(await due(store, after(10 * DAY_MS)), ['0a']);
+    });
+
     it('stay as they are if the claim is not made', async (store) => {
       await renewed(store, 'first', '01');
       const again = (requestID: string, serialNumber: string, replayKey: string) =>

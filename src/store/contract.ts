@@ -523,8 +523,8 @@ export interface RaStore extends HeldRequestStore, RevocationRequestStore {
    */
   recordNotified(enrolment: Pick<AcceptedEnrolment, 'endpoint' | 'replayKey'>, at: Date): Promise<void>;
   /**
-   * Certificates whose successor is issued and neither revoked nor on hold, and whose time is up: they are to be revoked and
-   * then forgotten here. What a claim replaces survives what the claim survives.
+   * Certificates whose successor is issued, neither revoked nor on hold, and not kept back for a notification, and whose time
+   * is up: they are to be revoked and then forgotten here. What a claim replaces survives what the claim survives.
    */
   replacementsDue(moment: {
     readonly at: Date;

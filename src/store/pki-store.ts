@@ -739,7 +739,7 @@ class SqlitePkiStore implements PkiStore {
       `SELECT requestID, issuer, serialNumber FROM replacement AS old WHERE EXISTS (
          SELECT 1 FROM certificate WHERE certificate.requestID = old.requestID AND isAbandoned = 0
            AND status = 'issued' AND reservedAt <= ? - revokeAfterMs
-       ) LIMIT ?`,
+       ) AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.requestID = old.requestID) LIMIT ?`,
       at.getTime(),
       limit,
     );

@@ -506,7 +506,7 @@ class PostgresPkiStore implements PkiStore {
       `SELECT "requestID", issuer, "serialNumber" FROM replacement AS old WHERE EXISTS (
          SELECT 1 FROM certificate WHERE certificate."requestID" = old."requestID" AND "isAbandoned" = 0
            AND status = 'issued' AND "reservedAt" <= $1::bigint - "revokeAfterMs"
-       ) LIMIT $2`,
+       ) AND NOT EXISTS (SELECT 1 FROM notification WHERE notification."requestID" = old."requestID") LIMIT $2`,
       at.getTime(),
       limit,
     );
