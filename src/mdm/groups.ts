@@ -22,6 +22,7 @@ export const groupRule = z
 /** See `groupRule`. */
 export type GroupRule = z.infer<typeof groupRule>;
 
+/** The form of a `Group`. */
 export const group = z.strictObject({
   groupId,
   displayName: z.string().min(1).max(200),
@@ -32,6 +33,7 @@ export const group = z.strictObject({
 /** Some devices under one name. */
 export type Group = z.infer<typeof group>;
 
+/** The form of an `Assignment`. */
 export const assignment = z.strictObject({
   intent: z.enum(['include', 'exclude']),
   target: z.discriminatedUnion('kind', [
