@@ -213,11 +213,12 @@ describe('what is written twice agrees', () => {
     const blocksIn = (path: string) =>
       [...repositoryText(path).matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '');
     const [inner = '', edge = '', ...more] = blocksIn('docs/operations.md');
-    const [intune = '', ...others] = blocksIn('docs/intune.md');
+    const [intune = '', byCertificate = '', ...others] = blocksIn('docs/intune.md');
     assert.deepEqual([more, others], [[], []]);
     assert.deepEqual(Object.keys(parseConfig(edge, '.')).sort(), ['edge', 'log']);
     const server = parseYaml(inner) as { server: { endpoints: unknown[] } };
-    const { endpoints } = parseYaml(intune) as { endpoints: unknown[] };
+    type Validators = { validators: { intune: Record<string, unknown> }[] }[];
+    const { endpoints } = parseYaml(intune) as { endpoints: Validators };
     server.server.endpoints.push(...endpoints);
     const config = parseConfig(JSON.stringify(server), '.');
     assert.deepEqual(
@@ -225,6 +226,13 @@ describe('what is written twice agrees', () => {
       ['printers', 'intune'],
     );
     assert.notEqual(config.connector, undefined);
+    // The certificate stands in the place of the secret.
+    const validator = endpoints[0]?.validators[0];
+    assert.ok(validator?.intune.secret !== undefined);
+    const { secret: _, ...rest } = validator.intune;
+    validator.intune = { ...rest, ...(parseYaml(byCertificate) as object) };
+    assert.ok('clientCertificate' in validator.intune);
+    parseConfig(JSON.stringify(server), '.');
   });
 
   test('the version', () => {
