@@ -14,7 +14,7 @@ import { parseCertRep, readPkiMessage } from '../src/scep/index.ts';
 import { pkiStatusOf } from '../src/scep/message.ts';
 import { cpuMsOf, peakMemoryMiB, processTree } from './cost.ts';
 import { cryptoLimit } from './crypto-limit.ts';
-import { startServerUnderLoad } from './leafgate-part.ts';
+import { issuerIn, startServerUnderLoad } from './leafgate-part.ts';
 import { type LoadResult, replayInChild } from './load.ts';
 import { startMicromdm } from './peer-micromdm.ts';
 import { type PreparedRequest, prepareRequests } from './requests.ts';
@@ -113,7 +113,7 @@ async function measureLeafgate(
       served.encryption,
       tenant.staticSecret,
     );
-    const issuing = served.all.find((candidate) => nameToString(candidate.subject).includes('Issuing'));
+    const issuing = issuerIn(served.all, served.encryption);
     const isGood: IsGood = (request, body) => certificateIsGood(request, body, served.all, issuing);
     // The first requests warm the server up (just-in-time compilers, caches) and are not counted.
     await measure(part.pid, target, prepared.slice(0, options.warmUp), isGood, options);

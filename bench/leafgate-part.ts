@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { type PartProcess, startPart } from '../lab/processes.ts';
 import type { Tenant } from '../lab/tenant.ts';
+import { type Certificate, sameOctets } from '../src/codec/index.ts';
 import { parseCaCertificates } from '../src/scep/index.ts';
 
 /** A server that takes load at its endpoint with the static secret. */
@@ -61,4 +62,9 @@ export async function startServerUnderLoad(
     await part.stop();
     throw cause;
   }
+}
+
+/** Who issued the RA's certificates issues those of devices too. */
+export function issuerIn(all: readonly Certificate[], ra: Certificate): Certificate | undefined {
+  return all.find(({ subject }) => sameOctets(subject.raw, ra.issuer.raw));
 }

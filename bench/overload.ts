@@ -10,7 +10,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { openTenant } from '../lab/tenant.ts';
 import { type Certificate, nameToString, verifyCertificateSignature } from '../src/codec/index.ts';
 import { parseCertRep } from '../src/scep/index.ts';
-import { type ServerUnderLoad, startServerUnderLoad } from './leafgate-part.ts';
+import { issuerIn, type ServerUnderLoad, startServerUnderLoad } from './leafgate-part.ts';
 import { type LoadResult, replayInChild } from './load.ts';
 import { type PreparedRequest, prepareRequests } from './requests.ts';
 
@@ -148,7 +148,7 @@ async function lostOf(
 ): Promise<string[]> {
   const lost: string[] = [];
   const { served } = server;
-  const issuing = served.all.find((candidate) => nameToString(candidate.subject).includes('Issuing'));
+  const issuing = issuerIn(served.all, served.encryption);
   if (issuing === undefined) return ['the issuing CA'];
   // A sample of the answers holds the sender's own certificate.
   const serials = new Map<number, string>();
