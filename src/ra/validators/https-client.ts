@@ -1,7 +1,7 @@
 /** A small HTTPS client: bounded in time, size and number of attempts; follows no redirect. */
 import { Agent, request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createSecureContext, getCACertificates } from 'node:tls';
+import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { PkiError } from '../../errors.ts';
 
 /** One request. */
@@ -76,19 +76,13 @@ export class HttpsClient {
   readonly #timeoutMs: number;
   readonly #responseBytesMax: number;
 
-  /** @throws PkiError `config_invalid` if the client certificate cannot be used. */
+  /** @throws PkiError `config_invalid` if the client certificate or the additional CA cannot be used. */
   constructor(options: HttpsClientOptions) {
     this.#timeoutMs = options.timeoutMs;
     this.#responseBytesMax = options.responseBytesMax ?? RESPONSE_BYTES_MAX;
-    const { clientCertificate } = options;
-    if (clientCertificate !== undefined) assertUsable(clientCertificate);
-    this.#agent = new Agent({
-      keepAlive: true,
-      maxSockets: SOCKETS_MAX,
-      minVersion: 'TLSv1.2',
-      ...(options.extraCa === undefined ? {} : { ca: [...getCACertificates('default'), options.extraCa] }),
-      ...clientCertificate,
-    });
+    // Made once: to read some 150 roots for each connection takes longer than its handshake.
+    const secureContext = secureContextOf(options);
+    this.#agent = new Agent({ keepAlive: true, maxSockets: SOCKETS_MAX, secureContext });
   }
 
   /**
@@ -166,11 +160,13 @@ export class HttpsClient {
   }
 }
 
-function assertUsable(clientCertificate: { readonly cert: string; readonly key: string }): void {
+function secureContextOf({ extraCa, clientCertificate }: HttpsClientOptions): SecureContext {
+  const trust = extraCa === undefined ? {} : { ca: [...getCACertificates('default'), extraCa] };
   try {
-    createSecureContext(clientCertificate);
+    return createSecureContext({ minVersion: 'TLSv1.2', ...trust, ...clientCertificate });
   } catch (cause) {
-    throw new PkiError('config_invalid', 'the client certificate and its key cannot be used', { cause });
+    const what = clientCertificate === undefined ? 'the additional CA' : 'the client certificate and its key';
+    throw new PkiError('config_invalid', `${what} cannot be used`, { cause });
   }
 }
 
