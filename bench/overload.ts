@@ -2,6 +2,9 @@
  * `npm run bench -- overload`: what becomes of enrolments when more come than can be served. Promised: at 50 concurrent a
  * 99th percentile under 250 ms; at three times the sustainable rate one under a second for those who are let in, at least
  * 80 % of the peak in certificates, and nothing lost that was answered with success.
+ *
+ * The peak is what a closed loop draws from the server, measured before the overload and after it, because a machine's
+ * pace changes within a minute; its mean counts. Sustainable is a rate of requests by chance that (nearly) all get in.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
@@ -19,6 +22,11 @@ const PEAK_REQUESTS = 4_000;
 const PEAK_CONNECTIONS = 64;
 const CONCURRENT = 50;
 const CONCURRENT_REQUESTS = 3_000;
+/** Shares of the peak that are tried for the sustainable rate, the first that is sustained counts. */
+const SUSTAINABLE_SHARES = [0.9, 0.8, 0.7] as const;
+const SUSTAINED_SECONDS = 3;
+/** A rate of which more than this share is turned away is not sustained. */
+const SUSTAINED_TURNED_AWAY_MAX = 0.01;
 const OVERLOAD = 3;
 const OVERLOAD_SECONDS = 8;
 /** More than wait and are at work at once, so that the generator never is what holds requests back. */
@@ -73,18 +81,31 @@ async function measure(
 
   progress('warming up');
   await replay(await prepare(WARM_UP), { connections: 8 });
-  progress('the peak: as fast as the answers come');
-  const peak = await replay(await prepare(PEAK_REQUESTS), { connections: PEAK_CONNECTIONS });
+  const measurePeak = async () => {
+    progress('the peak: as fast as the answers come');
+    return await replay(await prepare(PEAK_REQUESTS), { connections: PEAK_CONNECTIONS });
+  };
+  const before = await measurePeak();
   progress(`${CONCURRENT} concurrent`);
   const concurrent = await replay(await prepare(CONCURRENT_REQUESTS), { connections: CONCURRENT });
-  const peakPerSecond = Math.max(certificatesPerSecond(peak), certificatesPerSecond(concurrent));
+  const atRate = async (arrivalsPerSecond: number, requests: readonly PreparedRequest[]) =>
+    await replay(requests, { connections: OVERLOAD_CONNECTIONS, arrivalsPerSecond });
+  const sustained = await sustainedRate(certificatesPerSecond(before), async (perSecond) => {
+    progress(`${perSecond.toFixed(0)} a second: is that sustained?`);
+    return await atRate(perSecond, await prepare(Math.ceil(perSecond * SUSTAINED_SECONDS)));
+  });
+  if (sustained === undefined) {
+    console.log(`MISSED no rate down to ${SUSTAINABLE_SHARES.at(-1)} of the peak is sustained`);
+    return 1;
+  }
 
-  const arrivalsPerSecond = OVERLOAD * peakPerSecond;
+  const arrivalsPerSecond = OVERLOAD * sustained.perSecond;
   const count = Math.min(OVERLOAD_REQUESTS_MAX, Math.ceil(arrivalsPerSecond * OVERLOAD_SECONDS));
   progress(`signing ${count} requests`);
   const requests = await prepare(count);
-  progress(`${OVERLOAD} times the peak`);
-  const overload = await replay(requests, { connections: OVERLOAD_CONNECTIONS, arrivalsPerSecond });
+  progress(`${OVERLOAD} times the sustainable rate`);
+  const overload = await atRate(arrivalsPerSecond, requests);
+  const after = await measurePeak();
   progress('counting what is on record, and sending some again');
   const lost = await lostOf(server, requests, overload);
 
@@ -99,14 +120,17 @@ async function measure(
     'p99 ms of 503': (run.latencies['503']?.p99Ms ?? 0).toFixed(1),
   });
   console.table([
-    row(`peak, ${PEAK_CONNECTIONS} connections`, peak),
+    row(`peak, ${PEAK_CONNECTIONS} connections`, before),
     row(`${CONCURRENT} concurrent`, concurrent),
-    row(`${OVERLOAD} times the peak`, overload),
+    row('sustainable rate', sustained.run),
+    row(`${OVERLOAD} times that`, overload),
+    row(`peak, ${PEAK_CONNECTIONS} connections`, after),
   ]);
   const load = loadavg().map((value) => value.toFixed(1));
   console.log(`load of the machine over 1, 5 and 15 minutes: ${load.join(', ')}`);
   const concurrentP99Ms = concurrent.latencies['200']?.p99Ms ?? Number.NaN;
   const overloadP99Ms = overload.latencies['200']?.p99Ms ?? Number.NaN;
+  const peakPerSecond = (certificatesPerSecond(before) + certificatesPerSecond(after)) / 2;
   const goodput = certificatesPerSecond(overload) / peakPerSecond;
   const verdicts: readonly (readonly [text: string, kept: boolean])[] = [
     [
@@ -114,7 +138,7 @@ async function measure(
       concurrentP99Ms < CONCURRENT_P99_MS_MAX,
     ],
     [
-      `p99 of who is let in at ${OVERLOAD} times the peak: ${overloadP99Ms.toFixed(0)} ms (promised: under ${OVERLOAD_P99_MS_MAX})`,
+      `p99 of who is let in at ${OVERLOAD} times the sustainable rate: ${overloadP99Ms.toFixed(0)} ms (promised: under ${OVERLOAD_P99_MS_MAX})`,
       overloadP99Ms < OVERLOAD_P99_MS_MAX,
     ],
     [
@@ -122,13 +146,26 @@ async function measure(
       goodput >= GOODPUT_MIN,
     ],
     [
-      `answers other than 200 and 503: ${othersIn(overload)} (promised: none); turned away before: ${othersIn(peak, 200) + othersIn(concurrent, 200)}`,
+      `answers other than 200 and 503: ${othersIn(overload)} (promised: none); turned away before: ${othersIn(before, 200) + othersIn(concurrent, 200)}`,
       othersIn(overload) === 0,
     ],
     [`lost: ${lost.length === 0 ? 'nothing' : lost.join('; ')}`, lost.length === 0],
   ];
   for (const [text, kept] of verdicts) console.log(`${kept ? 'kept  ' : 'MISSED'} ${text}`);
   return verdicts.every(([, kept]) => kept) ? 0 : 1;
+}
+
+/** The first of the shares of the peak that the server sustains; `undefined` if it sustains none. */
+async function sustainedRate(
+  peakPerSecond: number,
+  measureAt: (perSecond: number) => Promise<LoadResult>,
+): Promise<{ readonly perSecond: number; readonly run: LoadResult } | undefined> {
+  for (const share of SUSTAINABLE_SHARES) {
+    const perSecond = share * peakPerSecond;
+    const run = await measureAt(perSecond);
+    if (othersIn(run, 200) <= SUSTAINED_TURNED_AWAY_MAX * run.requests) return { perSecond, run };
+  }
+  return undefined;
 }
 
 function certificatesPerSecond(run: LoadResult): number {
