@@ -816,7 +816,7 @@ const table = {
     http: 500,
     text: 'a file exists already',
     cause:
-      'A ceremony was to write a file where another one is; certificates and requests are never overwritten.',
+      'A new file was to be written where another one is; certificates and requests are never overwritten.',
     mend: 'Name another file, or move the old one away first.',
   },
   file_unwritable: {
@@ -824,7 +824,7 @@ const table = {
     http: 500,
     text: 'a file cannot be written',
     cause: 'The folder is missing or not yours, the disk is full, or the medium is read-only.',
-    mend: 'Check the folder that is named in the message; then run the command again: it goes on where it stopped.',
+    mend: 'Check the folder that is named in the message. A command goes on where it stopped when it is run again; a server tries again by itself.',
   },
   root_folder: {
     kind: 'misconfigured',

@@ -1,6 +1,7 @@
 /** The device's event log: JSON lines with the ids and words that administrators of Windows devices look for. */
-import { appendFile, readFile, rename, stat } from 'node:fs/promises';
+import { appendFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readTextIfThere } from '../keys/index.ts';
 import type { Clock } from '../telemetry.ts';
 
 /** Windows' name of the log. */
@@ -132,12 +133,7 @@ function plainText(text: string): string {
 }
 
 async function textOf(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw cause;
-  }
+  return (await readTextIfThere(file, 'device_folder')) ?? '';
 }
 
 function parseEvent(line: string): DeviceEvent | undefined {

@@ -1,5 +1,4 @@
 /** The device: it joins its MDM and keeps the certificates that the MDM's profiles ask for. */
-export { writeFileAtomic } from './atomic-file.ts';
 export { findPath, type Path, type PathOptions } from './chain.ts';
 export {
   Device,

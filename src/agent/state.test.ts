@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { certificates, temporaryFolder } from '../../test/support/mdm-fixture.ts';
 import { thumbprintOf } from '../codec/index.ts';
-import { writeFileAtomic } from './atomic-file.ts';
 import { DeviceFolder, type PendingRequest, type ScepRecord } from './state.ts';
 
 const identity = {
@@ -225,18 +224,6 @@ test('a sweep keeps what records name, and nothing else', () =>
     assert.deepEqual(await names('profiles'), ['device-certificate.json', 'root.json']);
     assert.deepEqual(await names('requests'), ['other.json']);
     assert.ok((await names()).includes('device-token'));
-  }));
-
-test('a write that fails leaves the old content and no other file', () =>
-  inDevice(async (folder) => {
-    const path = join(folder.path, 'keys');
-    // A folder cannot be replaced by a file.
-    await assert.rejects(writeFileAtomic(path, 'x'));
-    assert.ok((await stat(path)).isDirectory());
-    assert.deepEqual(
-      (await readdir(folder.path)).filter((name) => name.endsWith('.tmp')),
-      [],
-    );
   }));
 
 test('one at a time has the lock, in this process and among others', () =>

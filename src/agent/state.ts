@@ -1,19 +1,21 @@
 /** The device's folder: who it is, its keys, its certificate stores, and what it is in the middle of. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { buildPem, type Certificate, parseCertificate, parsePem, thumbprintOf } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import {
+  DRAFT_SUFFIX,
   generateKeyFile,
   importKeyFile,
   type KeyAlgorithm,
   openKeyFile,
   type PrivateKey,
+  readTextIfThere,
+  replaceFile,
 } from '../keys/index.ts';
-import { TEMPORARY_SUFFIX, writeFileAtomic } from './atomic-file.ts';
 
 /** Kinds of device, in the MDM's words. */
 export const platforms = ['windows', 'macOS', 'iOS', 'android', 'linux'] as const;
@@ -204,12 +206,12 @@ export class DeviceFolder {
     if ((await readdir(path)).includes('device.json')) {
       throw new PkiError('device_folder', `${path} holds a device already`);
     }
-    await writeFileAtomic(join(path, 'reports.json'), '[]\n');
+    await replaceFile(join(path, 'reports.json'), '[]\n');
     // Made here and never opened but by SQLite: closing another descriptor of it would drop a lock that is held.
-    await writeFileAtomic(join(path, 'lock'), '');
+    await replaceFile(join(path, 'lock'), '');
     const joinIdPath = join(path, 'join-id');
-    if ((await readIfPresent(joinIdPath)) === undefined) {
-      await writeFileAtomic(joinIdPath, `${randomBytes(32).toString('base64url')}\n`);
+    if ((await readTextIfThere(joinIdPath, 'device_folder')) === undefined) {
+      await replaceFile(joinIdPath, `${randomBytes(32).toString('base64url')}\n`);
     }
     return { joinId: await readSecret(joinIdPath) };
   }
@@ -225,10 +227,10 @@ export class DeviceFolder {
   ): Promise<DeviceFolder> {
     const { identity, deviceToken, mdmCaPem } = parts;
     const keyPassphrase = randomBytes(32).toString('base64url');
-    await writeFileAtomic(join(path, 'device-token'), `${deviceToken}\n`);
-    await writeFileAtomic(join(path, 'key-passphrase'), `${keyPassphrase}\n`);
-    if (mdmCaPem !== undefined) await writeFileAtomic(join(path, 'mdm-ca.pem'), mdmCaPem);
-    await writeFileAtomic(join(path, 'device.json'), json(identity));
+    await replaceFile(join(path, 'device-token'), `${deviceToken}\n`);
+    await replaceFile(join(path, 'key-passphrase'), `${keyPassphrase}\n`);
+    if (mdmCaPem !== undefined) await replaceFile(join(path, 'mdm-ca.pem'), mdmCaPem);
+    await replaceFile(join(path, 'device.json'), json(identity));
     await rm(join(path, 'join-id'), { force: true });
     return new DeviceFolder(path, { identity, deviceToken, keyPassphrase, mdmCaPem });
   }
@@ -244,7 +246,7 @@ export class DeviceFolder {
     await makeFolders(path);
     return new DeviceFolder(path, {
       identity,
-      mdmCaPem: await readIfPresent(join(path, 'mdm-ca.pem')),
+      mdmCaPem: await readTextIfThere(join(path, 'mdm-ca.pem'), 'device_folder'),
       deviceToken: await readSecret(join(path, 'device-token')),
       keyPassphrase: await readSecret(join(path, 'key-passphrase')),
     });
@@ -308,7 +310,7 @@ export class DeviceFolder {
 
   /** Whom keys from elsewhere are encrypted to; `undefined` before `createDelivery`. Throws PkiError `key_locked`. */
   async delivery(): Promise<{ readonly certificate: Certificate; readonly key: PrivateKey } | undefined> {
-    const text = await readIfPresent(join(this.path, 'delivery.pem'));
+    const text = await readTextIfThere(join(this.path, 'delivery.pem'), 'device_folder');
     if (text === undefined) return undefined;
     const certificate = parseCertificate(parsePem(text, 'CERTIFICATE')[0]);
     return { certificate, key: await openKeyFile(this.#deliveryKey()) };
@@ -320,7 +322,7 @@ export class DeviceFolder {
     // One that is there has no certificate: a crash came between.
     await rm(file.path, { force: true });
     const certificate = await certify(await generateKeyFile({ ...file, algorithm: 'rsa-2048' }));
-    await writeFileAtomic(join(this.path, 'delivery.pem'), buildPem('CERTIFICATE', certificate.raw));
+    await replaceFile(join(this.path, 'delivery.pem'), buildPem('CERTIFICATE', certificate.raw));
     return certificate;
   }
 
@@ -345,12 +347,12 @@ export class DeviceFolder {
 
   async putCertificate(store: CertificateStore, certificate: Certificate): Promise<void> {
     const path = this.certificatePath(store, thumbprintOf(certificate.raw));
-    await writeFileAtomic(path, buildPem('CERTIFICATE', certificate.raw));
+    await replaceFile(path, buildPem('CERTIFICATE', certificate.raw));
   }
 
   /** A certificate of a store; `undefined` if it is not there, or not what its name says. */
   async certificate(store: CertificateStore, thumbprint: string): Promise<Certificate | undefined> {
-    const text = await readIfPresent(this.certificatePath(store, thumbprint));
+    const text = await readTextIfThere(this.certificatePath(store, thumbprint), 'device_folder');
     if (text === undefined) return undefined;
     try {
       const certificate = parseCertificate(parsePem(text, 'CERTIFICATE')[0]);
@@ -369,7 +371,7 @@ export class DeviceFolder {
   }
 
   async putProfile(record: ProfileRecord): Promise<void> {
-    await writeFileAtomic(join(this.path, 'profiles', `${record.profileId}.json`), json(record));
+    await replaceFile(join(this.path, 'profiles', `${record.profileId}.json`), json(record));
   }
 
   async removeProfile(id: string): Promise<void> {
@@ -382,7 +384,7 @@ export class DeviceFolder {
   }
 
   async putRequest(request: PendingRequest): Promise<void> {
-    await writeFileAtomic(
+    await replaceFile(
       join(this.path, 'requests', `${request.profileId}.json`),
       json({
         ...request,
@@ -402,7 +404,7 @@ export class DeviceFolder {
   }
 
   async putReports(reports: readonly UnsentReport[]): Promise<void> {
-    await writeFileAtomic(join(this.path, 'reports.json'), json(reports));
+    await replaceFile(join(this.path, 'reports.json'), json(reports));
   }
 
   /**
@@ -427,7 +429,7 @@ export class DeviceFolder {
       pem([...trustedIn('intermediate'), ...identities.flatMap((record) => record.chain.slice(0, -1))]),
     );
     for (const folder of ['.', 'profiles', 'requests']) {
-      await this.#remove(folder, (name) => name.endsWith(TEMPORARY_SUFFIX));
+      await this.#remove(folder, (name) => name.endsWith(DRAFT_SUFFIX));
     }
   }
 
@@ -492,17 +494,8 @@ function json(value: unknown): string {
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
-async function readIfPresent(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new PkiError('device_folder', `${path} cannot be read`, { cause });
-  }
-}
-
 async function readJson<S extends z.ZodType>(path: string, schema: S): Promise<z.output<S> | undefined> {
-  const text = await readIfPresent(path);
+  const text = await readTextIfThere(path, 'device_folder');
   if (text === undefined) return undefined;
   let value: unknown;
   try {
@@ -519,7 +512,7 @@ async function readJson<S extends z.ZodType>(path: string, schema: S): Promise<z
 }
 
 async function readSecret(path: string): Promise<string> {
-  const text = await readIfPresent(path);
+  const text = await readTextIfThere(path, 'device_folder');
   if (text === undefined) throw new PkiError('device_folder', `${path} is missing`);
   // Windows has no such mode; there the folder's ACL protects the file.
   if (process.platform !== 'win32' && ((await stat(path)).mode & OTHERS) !== 0) {

@@ -22,7 +22,7 @@ import {
   verifyCertificationRequest,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import type { KeyAlgorithm, PrivateKey } from '../keys/index.ts';
+import { type KeyAlgorithm, type PrivateKey, replaceFile, writeNewFile } from '../keys/index.ts';
 import { lockDataFolder } from '../store/index.ts';
 import type { Clock } from '../telemetry.ts';
 import {
@@ -34,7 +34,6 @@ import {
   type RootUrls,
   type Validity,
 } from './hierarchy.ts';
-import { replaceFile, writeNewFile } from './hierarchy-files.ts';
 
 /** The file that makes a folder the root’s. */
 export const ROOT_STATE_FILE = 'root.json';

@@ -5,7 +5,6 @@ export * from './certificate-authority.ts';
 export { crlUrlsOf, type OverdueCrl } from './crl.ts';
 export * from './hierarchy.ts';
 export * from './hierarchy-bundle.ts';
-export * from './hierarchy-files.ts';
 export * from './hierarchy-root.ts';
 export * from './issuer.ts';
 export * from './key-policy.ts';

@@ -1,6 +1,6 @@
 /** Delegated OCSP signers (RFC 6960 §4.2.2.2): short-lived certificates and their keys, renewed without an operator. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { mkdir, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   buildCertificationRequest,
@@ -19,7 +19,14 @@ import {
   verifyCertificateSignature,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import { generateKeyFile, type KeyAlgorithm, openKeyFile, type PrivateKey } from '../keys/index.ts';
+import {
+  generateKeyFile,
+  type KeyAlgorithm,
+  openKeyFile,
+  type PrivateKey,
+  readTextIfThere,
+  replaceFile,
+} from '../keys/index.ts';
 import type { CaStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { signatureAlgorithmFor } from './hierarchy.ts';
@@ -166,7 +173,7 @@ export class OcspSigners {
     const certificate = await enrol(parseCertificationRequest(csr));
     this.#assertFit(certificate, key);
     // Step 3: its file, whole or not at all: from now on every reader of the folder finds the pair.
-    await writeWhole(`${path}${this.#certificateEnding}`, buildPem('CERTIFICATE', certificate.raw));
+    await replaceFile(`${path}${this.#certificateEnding}`, buildPem('CERTIFICATE', certificate.raw));
     return certificate;
   }
 
@@ -222,7 +229,7 @@ export class OcspSigners {
     key,
     certificateFile,
   }: Extract<OcspKeys, { readonly certificateFile: string }>): Promise<OcspSigner> {
-    const pem = await readIfThere(certificateFile);
+    const pem = await readTextIfThere(certificateFile, 'key_locked');
     if (pem === undefined) throw new PkiError('key_locked', `${certificateFile} is not there`);
     const certificate = parseCertificate(parsePem(pem, 'CERTIFICATE')[0]);
     this.#assertFit(certificate, key);
@@ -233,7 +240,7 @@ export class OcspSigners {
     const known = this.#known.get(name);
     if (known !== undefined) return known;
     const { folder, keys, issuer, log } = this.#options;
-    const pem = await readIfThere(join(folder, `${name}${this.#certificateEnding}`));
+    const pem = await readTextIfThere(join(folder, `${name}${this.#certificateEnding}`), 'key_locked');
     if (pem === undefined) return undefined;
     const certificate = parseCertificate(parsePem(pem, 'CERTIFICATE')[0]);
     if (certificate.notAfter <= this.#options.clock.now()) return undefined;
@@ -279,7 +286,10 @@ export class OcspSigners {
 
   async #removeEnded(now: Date): Promise<void> {
     for (const name of await this.#names(this.#certificateEnding)) {
-      const pem = await readIfThere(join(this.#options.folder, `${name}${this.#certificateEnding}`));
+      const pem = await readTextIfThere(
+        join(this.#options.folder, `${name}${this.#certificateEnding}`),
+        'key_locked',
+      );
       if (pem !== undefined && parseCertificate(parsePem(pem, 'CERTIFICATE')[0]).notAfter < now)
         await this.#remove(name);
     }
@@ -310,26 +320,4 @@ function keyAlgorithmFor(issuerSpki: Uint8Array): KeyAlgorithm {
   const info = parsePublicKeyInfo(issuerSpki);
   if (info.type !== 'ec') return 'rsa-2048';
   return info.curve === 'P-256' ? 'p-256' : 'p-384';
-}
-
-/** Another process may just have removed it. */
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new PkiError('key_locked', `${path} cannot be read`, { cause });
-  }
-}
-
-/** Writes a file beside its place and moves it there. */
-async function writeWhole(path: string, content: string): Promise<void> {
-  const file = await open(`${path}.new`, 'w', 0o600);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.new`, path);
 }

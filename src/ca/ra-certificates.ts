@@ -1,6 +1,6 @@
 /** The RA's own certificates (AD CS: Exchange Enrollment Agent, CEP Encryption), issued and succeeded without an operator. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   buildCertificationRequest,
@@ -21,10 +21,15 @@ import {
   verifyCertificateSignature,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
-import { generateKeyFile, openKeyFile, type PrivateKey } from '../keys/index.ts';
+import {
+  generateKeyFile,
+  openKeyFile,
+  type PrivateKey,
+  readTextIfThere,
+  writeNewFile,
+} from '../keys/index.ts';
 import type { CaStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
-import { writeNewFile } from './hierarchy-files.ts';
 import { serviceName } from './service-name.ts';
 
 /** What an RA does with a certificate; `both` for clients that know one certificate alone. */
@@ -256,7 +261,7 @@ export class RaCertificates {
 
   /** `undefined` if it was removed at this moment. */
   async #openHolder(folder: string, role: RaRole): Promise<RaHolder | undefined> {
-    const pem = await readIfThere(certificateFile(folder, role));
+    const pem = await readTextIfThere(certificateFile(folder, role), 'key_locked');
     if (pem === undefined) return undefined;
     const certificate = parseCertificate(parsePem(pem, 'CERTIFICATE')[0]);
     if (certificate.notAfter <= this.#options.clock.now()) return undefined;
@@ -288,7 +293,7 @@ export class RaCertificates {
     const { folder } = this.#options;
     for (const name of await this.#names()) {
       for (const role of ['signing', 'encryption', 'both'] as const) {
-        const pem = await readIfThere(certificateFile(join(folder, name), role));
+        const pem = await readTextIfThere(certificateFile(join(folder, name), role), 'key_locked');
         if (pem === undefined || parseCertificate(parsePem(pem, 'CERTIFICATE')[0]).notAfter >= now) continue;
         this.#opened.delete(name);
         await rm(join(folder, name), { recursive: true, force: true });
@@ -337,7 +342,7 @@ export async function listRaCertificates(
     names.map(async (name) => {
       const pems = await Promise.all(
         (['signing', 'encryption', 'both'] as const).map((role) =>
-          readIfThere(certificateFile(join(folder, name), role)),
+          readTextIfThere(certificateFile(join(folder, name), role), 'key_locked'),
         ),
       );
       const certificates = pems
@@ -377,15 +382,5 @@ async function readFolder(folder: string): Promise<string[]> {
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw new PkiError('key_locked', `the folder ${folder} cannot be read`, { cause });
-  }
-}
-
-/** Another process may just have removed it. */
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new PkiError('key_locked', `${path} cannot be read`, { cause });
   }
 }

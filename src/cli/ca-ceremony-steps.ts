@@ -15,9 +15,7 @@ import {
   openRootFolder,
   ROOT_STATE_FILE,
   type RootKey,
-  replaceFile,
   type Validity,
-  writeNewFile,
 } from '../ca/index.ts';
 import {
   buildPem,
@@ -43,7 +41,9 @@ import {
   openKey,
   openKeyFile,
   type PrivateKey,
+  replaceFile,
   secretFromReference,
+  writeNewFile,
 } from '../keys/index.ts';
 import type { Clock } from '../telemetry.ts';
 import { fileLine, type Transcript } from './ca-transcript.ts';

@@ -3,11 +3,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { stringify } from 'yaml';
-import { fingerprintOf, ROOT_STATE_FILE, writeNewFile } from '../ca/index.ts';
+import { fingerprintOf, ROOT_STATE_FILE } from '../ca/index.ts';
 import { nameFromString, nameToString, revocationReasons, sameOctets } from '../codec/index.ts';
 import { readKeyPlace } from '../config.ts';
 import { errorCodeOf, PkiError } from '../errors.ts';
-import type { KeyAlgorithm } from '../keys/index.ts';
+import { type KeyAlgorithm, writeNewFile } from '../keys/index.ts';
 import { systemClock } from '../telemetry.ts';
 import { askAnswers, type CeremonyAnswers, caKeyAlgorithms, readAnswers } from './ca-ceremony-answers.ts';
 import {

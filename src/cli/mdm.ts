@@ -1,7 +1,7 @@
 /** `leafgate mdm`: the administrator's side of the built-in stand-in for Intune. */
 import { type Command, Option } from 'commander';
-import { writeFileAtomic } from '../agent/index.ts';
 import { PkiError } from '../errors.ts';
+import { replaceFile } from '../keys/index.ts';
 import type { Mdm } from '../mdm/index.ts';
 import { exportFormats, exportProfiles } from '../parts/profile-export.ts';
 import { openLog, systemClock } from '../telemetry.ts';
@@ -139,7 +139,7 @@ export function addMdm(program: Command): void {
         openLog('warn', 'cli'),
         systemClock,
       );
-      await writeFileAtomic(output, file);
+      await replaceFile(output, file);
       console.log(
         `${output}: ${format} for ${deviceId}; it holds challenges, which are good once, for an hour`,
       );

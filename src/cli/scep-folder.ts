@@ -1,9 +1,9 @@
 /** The folder of a SCEP client: its server, whom it trusts, its key and certificate, and a request that waits. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { type ClientIdentity, writeFileAtomic } from '../agent/index.ts';
+import type { ClientIdentity } from '../agent/index.ts';
 import { buildPem, type Certificate, parseCertificate, parsePem } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import {
@@ -11,6 +11,8 @@ import {
   type KeyAlgorithm,
   openKeyFile,
   type PrivateKey,
+  readTextIfThere,
+  replaceFile,
   secretFromReference,
 } from '../keys/index.ts';
 
@@ -184,16 +186,11 @@ export class ScepFolder {
   }
 
   async #write(name: string, text: string): Promise<void> {
-    await writeFileAtomic(join(this.path, name), text);
+    await replaceFile(join(this.path, name), text);
   }
 
-  async #read(name: string): Promise<string | undefined> {
-    try {
-      return await readFile(join(this.path, name), 'utf8');
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw new PkiError('scep_folder', `${join(this.path, name)} cannot be read`, { cause });
-    }
+  #read(name: string): Promise<string | undefined> {
+    return readTextIfThere(join(this.path, name), 'scep_folder');
   }
 
   #parse<S extends z.ZodType>(name: string, text: string, schema: S): z.output<S> {

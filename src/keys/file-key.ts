@@ -1,10 +1,8 @@
 /** Keys in encrypted PKCS #8 files (RFC 5958), mode 0600. */
-import { createPrivateKey, generateKeyPair, type KeyObject, randomUUID } from 'node:crypto';
-import { link, mkdir, open, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { createPrivateKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import { PkiError } from '../errors.ts';
-import { readPrivateFile } from './private-file.ts';
+import { readPrivateFile, writeNewFile } from './private-file.ts';
 import { type PrivateKey, privateKeyOf } from './private-key.ts';
 
 /** Kinds of keys that can be made. */
@@ -80,53 +78,14 @@ function assertPassphrase({ path, passphrase }: KeyFile): void {
 async function writeKey({ path, passphrase }: KeyFile, key: KeyObject): Promise<PrivateKey> {
   const pem = key.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
   const opened = privateKeyOf(key);
-  await writeNewFile(path, pem);
+  try {
+    await writeNewFile(path, pem);
+  } catch (cause) {
+    throw cause instanceof PkiError && cause.code === 'file_exists'
+      ? new PkiError('key_exists', `${path} exists already and is not replaced`, { cause })
+      : new PkiError('key_locked', `the key file ${path} cannot be written`, { cause });
+  }
   return opened;
-}
-
-async function writeNewFile(path: string, content: string | Buffer): Promise<void> {
-  const folder = dirname(path);
-  const draft = `${path}.${randomUUID()}.new`;
-  try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    try {
-      const file = await open(draft, 'wx', 0o600);
-      try {
-        await file.writeFile(content);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await linkNew(draft, path);
-    } finally {
-      await unlink(draft).catch(() => {});
-    }
-    await syncFolder(folder);
-  } catch (cause) {
-    if (cause instanceof PkiError) throw cause;
-    throw new PkiError('key_locked', `the key file ${path} cannot be written`, { cause });
-  }
-}
-
-/** A link, unlike a rename, does not replace what is there. */
-async function linkNew(draft: string, path: string): Promise<void> {
-  try {
-    await link(draft, path);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
-    throw new PkiError('key_exists', `${path} exists already and is not replaced`, { cause });
-  }
-}
-
-/** Makes the new name in the folder durable. Windows does it by itself and opens no folders. */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const directory = await open(folder, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }
 
 /**

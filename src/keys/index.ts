@@ -18,6 +18,7 @@ export {
   type TokenPlace,
 } from './key-place.ts';
 export { openKey } from './open-key.ts';
+export { DRAFT_SUFFIX, readTextIfThere, replaceFile, writeNewFile } from './private-file.ts';
 export { type PrivateKey, privateKeyOf } from './private-key.ts';
 export { secretFromReference } from './secret.ts';
 export { assertRuntimeFit } from './self-test.ts';

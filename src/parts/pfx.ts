@@ -3,10 +3,9 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { writeFileAtomic } from '../agent/index.ts';
 import { parseCertificate, parsePublicKeyInfo, thumbprintOf } from '../codec/index.ts';
 import { errorCodeOf, PkiError } from '../errors.ts';
-import { secretFromReference } from '../keys/index.ts';
+import { replaceFile, secretFromReference } from '../keys/index.ts';
 import { PfxConnector, PkcsQueue } from '../pfx/index.ts';
 import type { Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
@@ -96,7 +95,7 @@ function openArchive(config: NonNullable<PfxConfig['archive']>) {
   const pathFor = (requestID: string) => join(config.folder, `${requestID}.p7m`);
   return {
     recovery: [first, second] as const,
-    put: (requestID: string, sealed: Uint8Array) => writeFileAtomic(pathFor(requestID), sealed),
+    put: (requestID: string, sealed: Uint8Array) => replaceFile(pathFor(requestID), sealed),
     remove: (requestID: string) => rm(pathFor(requestID), { force: true }),
   };
 }
