@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { z } from 'zod';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
+import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import type { AdminTokenStore, AuditEntry } from '../store/index.ts';
 import { type Log, newReference } from '../telemetry.ts';
 import { type Actor, authorise } from './authorise.ts';
@@ -62,7 +63,6 @@ const BODY_BYTES_MAX = 64 * 1024;
 const REQUEST_TIMEOUT_MS = 30_000;
 const IDLE_TIMEOUT_MS = 60_000;
 const CONNECTIONS_MAX = 200;
-const RETRY_AFTER_SECONDS = 10;
 /** NDES challenges have 16 digits; tools take up to 32: 128 bits. */
 const NDES_CHALLENGE_OCTETS = 16;
 

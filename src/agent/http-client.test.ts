@@ -183,33 +183,20 @@ test('sends method, headers and body with its length; reads status, type and bod
   );
 });
 
-const retryAfters: readonly {
-  readonly header: string;
-  readonly want: (ms: number | undefined) => boolean;
-}[] = [
-  { header: '0', want: (ms) => ms === 0 },
-  { header: '120', want: (ms) => ms === 120_000 },
-  { header: '999999999', want: (ms) => ms === 24 * 60 * 60 * 1000 },
-  {
-    header: new Date(Date.now() + 60_000).toUTCString(),
-    want: (ms) => ms !== undefined && ms > 50_000 && ms <= 60_000,
-  },
-  { header: new Date(0).toUTCString(), want: (ms) => ms === 0 },
-  { header: 'soon', want: (ms) => ms === undefined },
-  { header: '-5', want: (ms) => ms === undefined || ms === 0 },
-];
-
-for (const { header, want } of retryAfters) {
-  test(`Retry-After: ${header}`, () =>
-    withServer(
-      (_, response) => response.writeHead(503, { 'retry-after': header }).end(),
-      async (url) => {
-        const answer = await send(url);
+test('Retry-After is read, and may be absent or nonsense', () =>
+  withServer(
+    (request, response) => response.writeHead(503, { 'retry-after': request.url?.slice(1) ?? '' }).end(),
+    async (url) => {
+      for (const [field, want] of [
+        ['120', 120_000],
+        ['soon', undefined],
+      ] as const) {
+        const answer = await send(new URL(field, url));
         assert.ok(answer.answer === 'response');
-        assert.ok(want(answer.retryAfterMs), String(answer.retryAfterMs));
-      },
-    ));
-}
+        assert.equal(answer.retryAfterMs, want);
+      }
+    },
+  ));
 
 test('an abort ends a request that is under way, and one that has not begun', () =>
   withServer(

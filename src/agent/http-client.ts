@@ -2,6 +2,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { createSecureContext, getCACertificates } from 'node:tls';
+import { parseRetryAfter } from '../retry-after.ts';
 import { type HResultName, hResults } from './h-result.ts';
 
 /** One request. */
@@ -41,8 +42,6 @@ export interface HttpClientOptions {
 
 /** Long enough for an edge that waits 60 seconds for the server behind it. */
 export const HTTP_TIMEOUT_MS = 75_000;
-/** Retry-After beyond a day is a mistake of the server's. */
-const RETRY_AFTER_MS_MAX = 24 * 60 * 60 * 1000;
 
 /** The system's TLS roots and further ones, PEM: what a device trusts that got roots of its own by profile. */
 export function systemTlsRootsAnd(more: readonly string[]): string[] {
@@ -147,7 +146,7 @@ export class HttpClient {
 }
 
 function responseOf(incoming: IncomingMessage, body: Uint8Array): HttpAnswer {
-  const retryAfterMs = retryAfterMsOf(incoming.headers['retry-after']);
+  const retryAfterMs = parseRetryAfter(incoming.headers['retry-after'], new Date());
   return {
     answer: 'response',
     status: incoming.statusCode ?? 0,
@@ -156,13 +155,6 @@ function responseOf(incoming: IncomingMessage, body: Uint8Array): HttpAnswer {
     ...(incoming.headers.location === undefined ? {} : { location: incoming.headers.location }),
     body,
   };
-}
-
-/** RFC 9110 §10.2.3: seconds, or a date. */
-function retryAfterMsOf(header: string | undefined): number | undefined {
-  if (header === undefined) return undefined;
-  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MS_MAX);
 }
 
 /** Node's codes of what stops a connection. All others that a TLS handshake can end with mean that TLS failed. */

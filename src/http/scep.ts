@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Certificate, type Decrypt, randomOctets } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
 import type { Refusal, RegistrationAuthority } from '../ra/index.ts';
+import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import {
   type AnswerSigner,
   answerNonceBytes,
@@ -26,7 +27,6 @@ import type { Clock, Log } from '../telemetry.ts';
 import { type Dispatched, dispatch } from './dispatch.ts';
 import { Gate, type TurnedAway } from './gate.ts';
 import { Admission, type EndpointLimits, sourceKey } from './limits.ts';
-import { RETRY_AFTER_SECONDS } from './server.ts';
 import { WeakUse } from './weak-use.ts';
 
 /** The RA's certificates and keys, as a client of GetCACert knows them. */

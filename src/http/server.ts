@@ -2,6 +2,7 @@
 import { type AddressInfo, createServer } from 'node:net';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { type ErrorRow, errorTable, PkiError } from '../errors.ts';
+import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import type { Log } from '../telemetry.ts';
 
 /** GET PKIOperation of Intune devices is up to 40 KB long; Node's own limit of 16 KiB would answer 431. */
@@ -11,8 +12,6 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_MS = 75_000;
 /** How long a request may go on once we are to end: one that never comes to its end must not hold us up. */
 const GRACE_MS = 10_000;
-/** A client that is told to come back finds most outages over by then. */
-export const RETRY_AFTER_SECONDS = 10;
 
 /** Whatever was thrown while a request was served. */
 interface ThrownError {

@@ -2,6 +2,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
+import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import type { Log } from '../telemetry.ts';
 import { type Device, platforms } from './device.ts';
 import type { Mdm } from './mdm.ts';
@@ -139,7 +140,7 @@ function answerError(
   const code = codeOfFailure(error);
   logFailure(log, error, request, code);
   const row = errorTable[code];
-  if (row.http === 503) reply.header('retry-after', '10');
+  if (row.http === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
   if (row.http === 401) reply.header('www-authenticate', 'Bearer');
   return reply.code(row.http).send({ error: code, message: row.text });
 }

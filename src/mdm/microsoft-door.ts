@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { errorTable, PkiError } from '../errors.ts';
+import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import {
   type AccessTokens,
@@ -390,7 +391,7 @@ function answerError(
   const code = codeOfFailure(error);
   logFailure(log, error, request, code);
   const { http, kind, text } = errorTable[code];
-  if (http === 503) reply.header('retry-after', '10');
+  if (http === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
   // A body's own fault is named: who writes a client against this contract needs to know the field.
   const message = error instanceof PkiError && code === 'request_malformed' ? error.message : text;
   return serviceError(reply, http, kind === 'malformed' ? 'BadRequest' : 'InternalError', message);

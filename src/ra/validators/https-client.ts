@@ -3,6 +3,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { PkiError } from '../../errors.ts';
+import { parseRetryAfter } from '../../retry-after.ts';
 
 /** One request. */
 export interface HttpsRequest {
@@ -180,15 +181,7 @@ function pauseAfter(outcome: unknown, retries: number): number | undefined {
   const pauseMs = PAUSE_MS * 2 ** retries * (1 + Math.random() / 2);
   if (outcome instanceof NoResponse) return connectFailures.has(outcome.reason) ? pauseMs : undefined;
   if (!isResponse(outcome) || !retriedStatuses.has(outcome.status)) return undefined;
-  return retryAfterOf(outcome.headers['retry-after']) ?? pauseMs;
-}
-
-/** Retry-After in milliseconds, from seconds or an HTTP date (RFC 9110 §10.2.3). */
-function retryAfterOf(header: string | undefined): number | undefined {
-  if (header === undefined) return undefined;
-  if (/^\d{1,9}$/.test(header)) return Number(header) * 1000;
-  const at = Date.parse(header);
-  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
+  return parseRetryAfter(outcome.headers['retry-after'], new Date()) ?? pauseMs;
 }
 
 /** The system's code of an error: never its message, which may quote. */
