@@ -31,6 +31,7 @@ export {
   type InstalledCertificate,
   type JoinRequest,
   Mdm,
+  type PfxSource,
   type ProfileReport,
 } from './mdm.ts';
 export {
@@ -44,6 +45,7 @@ export {
   type ProfileState,
   type SuccessNotification,
 } from './mdm-store.ts';
+export type { PfxFetcher, PfxOrderState, PfxOrders } from './pfx-orders.ts';
 export type { PkcsConnector } from './pkcs-door.ts';
 export { PkcsRequests, type PkcsTask } from './pkcs-requests.ts';
 export type { EncryptedPfx, PkcsRequest, PkcsRequestState } from './pkcs-store.ts';

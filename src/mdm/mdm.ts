@@ -28,6 +28,7 @@ import type {
   ProfileRecord,
   ProfileState,
 } from './mdm-store.ts';
+import { PfxOrders } from './pfx-orders.ts';
 import { PkcsRequests } from './pkcs-requests.ts';
 import type { EncryptedPfx, PkcsRequest } from './pkcs-store.ts';
 import { isOverwritten } from './profile-state.ts';
@@ -47,6 +48,9 @@ import {
 import type { RevocationOrder, RevocationRequest, RevocationResult } from './revocation-requests.ts';
 import { contentHashOf, type ValidationServiceParts } from './validation-service.ts';
 
+/** Whom PFX are asked of. */
+export type PfxSource = Pick<PkcsRequests, 'hasRecipient' | 'pfxFor'>;
+
 /** What an MDM is made of. */
 export interface MdmParts {
   readonly store: MdmStore;
@@ -54,6 +58,8 @@ export interface MdmParts {
   readonly challengeSigner: ChallengeSigner;
   /** Reads them: the validation service's own key, which is RSA. */
   readonly challengeRecipient: ChallengeRecipient;
+  /** Whom PFX are asked of at a check-in; the device's own requests if absent. */
+  readonly pfxSource?: PfxSource;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -182,6 +188,8 @@ export class Mdm {
 
   /** Requests for keys and certificates that a connector makes. */
   readonly pkcs: PkcsRequests;
+  /** Requests for PFX that somebody fetches in a device's place. */
+  readonly pfxOrders: PfxOrders;
 
   constructor(parts: MdmParts) {
     this.#parts = parts;
@@ -193,6 +201,12 @@ export class Mdm {
       clock: parts.clock,
       log: parts.log,
     });
+    this.pfxOrders = new PfxOrders({ store: parts.store.pkcs, clock: parts.clock, log: parts.log });
+  }
+
+  /** The same MDM for somebody who fetches PFX in a device's place: check-ins ask `pfxSource` for them. */
+  fetchingFrom(pfxSource: PfxSource): Mdm {
+    return new Mdm({ ...this.#parts, pfxSource });
   }
 
   /** What the functions of `validation-service.ts` work with. */
@@ -829,7 +843,8 @@ export class Mdm {
     const isEntitled = entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good';
     if (!isEntitled || !this.#needsCertificate(device, { profile, version, resolved }, installed))
       return answer('none');
-    if (!this.pkcs.hasRecipient(deviceId)) return answer('recipientWanted');
+    const { pfxSource = this.pkcs } = this.#parts;
+    if (!pfxSource.hasRecipient(deviceId)) return answer('recipientWanted');
     const { certificationAuthorityName, certificateTemplateName } = profile;
     const order = { ...resolved, certificationAuthorityName, certificateTemplateName };
     const userId = certificateType === 'user' ? device.user?.userId : undefined;
@@ -840,13 +855,14 @@ export class Mdm {
       order,
       ...(userId === undefined ? {} : { userId }),
     };
-    const pfx = await this.pkcs.pfxFor(wish);
+    const pfx = await pfxSource.pfxFor(wish);
     if (pfx === 'failed') return answer('none');
     return pfx === 'pending' ? answer('pending') : answer('ready', pfx);
   }
 
   /** Whether a PKCS request is still to end with a certificate on its device. */
   #isWanted(request: PkcsRequest): boolean {
+    if (request.wantedUntil !== undefined && request.wantedUntil <= this.#parts.clock.now()) return false;
     const { deviceId, profileId, profileVersion, userId } = request;
     const device = this.#store.device(deviceId);
     return (
@@ -870,6 +886,9 @@ export class Mdm {
         { ...facts, profileVersion, userId, issuerName, contentHash: contentHashOf(order), issuedAt: at },
         { ...facts, issuanceState: 'issued', at },
       );
+    } else if (state === 'withdrawn' && certificate !== undefined) {
+      await this.#store.fleet.setStanding(certificate, 'revoked', 'cessationOfOperation');
+      await this.#store.fleet.recordRevocationResult(certificate, 'revoked', 'succeeded');
     } else if (state === 'requested') {
       await this.#store.recordProfileState({ deviceId, profileId, issuanceState: 'issuePending', at });
     } else if (state === 'failed') {
@@ -1034,7 +1053,8 @@ export class Mdm {
 
 /** Order of installation: a chain is verified from its root, and a certificate from its chain. */
 function rankOf(profile: Profile): number {
-  if (profile.kind !== 'trustedCertificate') return 2;
+  // A PFX may keep whoever fetches it waiting; a challenge, which lives for an hour, is made afterwards.
+  if (profile.kind !== 'trustedCertificate') return profile.kind === 'scep' ? 3 : 2;
   return profile.destinationStore === 'computerCertStoreRoot' ? 0 : 1;
 }
 

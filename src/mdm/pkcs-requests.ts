@@ -246,7 +246,7 @@ export class PkcsRequests {
 }
 
 /** Nobody wants the request any more. If no connector has had it, that is the end of it. */
-function withdrawn({ pfx: _, ...request }: PkcsRequest, now: Date): PkcsRequest {
+export function withdrawn({ pfx: _, ...request }: PkcsRequest, now: Date): PkcsRequest {
   return request.attempt === 0
     ? { ...request, state: 'withdrawn', endedAt: now }
     : { ...request, state: 'withdrawing' };

@@ -65,6 +65,8 @@ export interface PkcsRequest {
   /** Our code of the refusal that it failed by. */
   readonly error?: string;
   readonly endedAt?: Date;
+  /** Of a request that somebody fetches in the device's place: nobody does so later. */
+  readonly wantedUntil?: Date;
 }
 
 /** The tables of this file. */
@@ -126,10 +128,10 @@ export class PkcsStore {
     return row === undefined ? undefined : requestFrom(row);
   }
 
-  /** The newest request for a profile on a device. */
+  /** The newest request for a profile on a device, of those that the device itself fetches. */
   newest(deviceId: string, profileId: string): PkcsRequest | undefined {
     const row = this.#file.first<Row>(
-      `SELECT body FROM pkcsRequest WHERE deviceId = ? AND profileId = ?
+      `SELECT body FROM pkcsRequest WHERE deviceId = ? AND profileId = ? AND body ->> '$.wantedUntil' IS NULL
         ORDER BY createdAt DESC, rowid DESC LIMIT 1`,
       deviceId,
       profileId,
@@ -146,6 +148,11 @@ export class PkcsStore {
         limit,
       )
       .map(requestFrom);
+  }
+
+  /** Records a request that stands beside all others. */
+  put(request: PkcsRequest): Promise<void> {
+    return this.#file.commit(() => this.#put(request));
   }
 
   /**
@@ -206,6 +213,7 @@ function requestFrom({ body }: Row): PkcsRequest {
     ...date('createdAt', request),
     ...date('leaseUntil', request),
     ...date('endedAt', request),
+    ...date('wantedUntil', request),
     ...(certificate === undefined
       ? {}
       : { certificate: { ...certificate, ...date('notAfter', certificate) } }),
