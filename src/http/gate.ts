@@ -57,6 +57,11 @@ export class Gate {
     }
   }
 
+  /** Counts a request for whose body there is no memory. */
+  noMemory(source: string): TurnedAway {
+    return this.#overloaded(source);
+  }
+
   #overloaded(source: string): TurnedAway {
     return this.#turnAway('overloaded', source, randomInt(...OVERLOADED_RETRY_AFTER_SECONDS));
   }
