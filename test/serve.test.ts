@@ -279,7 +279,7 @@ const cases: readonly Case[] = [
         config.mdm.listen = takenAddress;
       }),
     code: 'listen_failed',
-    says: /cannot listen on 127\.0\.0\.1 port \d+.*EADDRINUSE/,
+    says: /cannot listen on 127\.0\.0\.1:\d+.*EADDRINUSE/,
   },
   ...(['http', 'https', 'tunnel'] as const).map(
     (listener): Case => ({

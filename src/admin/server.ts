@@ -1,8 +1,8 @@
 /** The listener of the admin API: signs in, authorises, translates. */
-import type { AddressInfo } from 'node:net';
-import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
+import { boundedServer, type ListenAddress, listen, type TlsServerCertificate } from '../listener.ts';
 import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import type { AdminTokenStore, AuditEntry } from '../store/index.ts';
 import { type Log, newReference } from '../telemetry.ts';
@@ -39,12 +39,9 @@ export interface NdesPage extends NdesPageForm {
 }
 
 /** What the listener is opened with. */
-export interface AdminServerOptions extends AdminParts {
-  readonly host: string;
-  /** 0 for any free port. */
-  readonly port: number;
-  /** PEM. Without it the API speaks plain HTTP, which is for loopback alone. */
-  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+export interface AdminServerOptions extends AdminParts, ListenAddress {
+  /** Without it the API speaks plain HTTP, which is for loopback alone. */
+  readonly tls?: TlsServerCertificate | undefined;
   readonly tokens: AdminTokenStore;
   readonly signInLimits: SignInLimits;
   readonly ndesPages: readonly NdesPage[];
@@ -53,15 +50,13 @@ export interface AdminServerOptions extends AdminParts {
 
 /** A listener at work. */
 export interface AdminServer {
-  readonly address: { readonly host: string; readonly port: number };
+  readonly address: ListenAddress;
   /** Takes no more connections, ends those that are idle. */
   close(): Promise<void>;
 }
 
 /** Bodies are names and comments. */
 const BODY_BYTES_MAX = 64 * 1024;
-const REQUEST_TIMEOUT_MS = 30_000;
-const IDLE_TIMEOUT_MS = 60_000;
 const CONNECTIONS_MAX = 200;
 /** NDES challenges have 16 digits; tools take up to 32: 128 bits. */
 const NDES_CHALLENGE_OCTETS = 16;
@@ -75,8 +70,18 @@ const forwardedFields = ['forwarded', 'x-forwarded-for', 'via'];
  * @throws PkiError `listen_failed`, `config_invalid` if the TLS certificate or key cannot be used.
  */
 export async function openAdminServer(options: AdminServerOptions): Promise<AdminServer> {
-  const { host, port, log } = options;
-  const app = serverFor(options.tls);
+  const { log } = options;
+  const name = 'the admin API';
+  const app = boundedServer(
+    { name, tls: options.tls, bodyBytesMax: BODY_BYTES_MAX, connectionsMax: CONNECTIONS_MAX },
+    {
+      exposeHeadRoutes: false,
+      routerOptions: { caseSensitive: false, ignoreTrailingSlash: true },
+      frameworkErrors: (_error, _request, reply) => {
+        answerError(reply, 'http_malformed');
+      },
+    },
+  );
   app.addHook('onRequest', (request, reply, done) => {
     // Also of a connector that is pointed here by mistake: this API is never reached through the edge.
     if (forwardedFields.some((field) => request.headers[field] !== undefined)) {
@@ -95,44 +100,7 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
     return adminOpenApi();
   });
   await app.register(async (scope) => addNdesPages(scope, options));
-  try {
-    await app.listen({ host, port });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new PkiError('listen_failed', `the admin API cannot listen on ${host}:${port}: ${reason}`, {
-      cause,
-    });
-  }
-  const address = app.server.address() as AddressInfo;
-  return { address: { host: address.address, port: address.port }, close: () => app.close() };
-}
-
-function serverFor(tls: AdminServerOptions['tls']): FastifyInstance {
-  const common = {
-    logger: false,
-    bodyLimit: BODY_BYTES_MAX,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: IDLE_TIMEOUT_MS,
-    forceCloseConnections: true,
-    exposeHeadRoutes: false,
-    routerOptions: { caseSensitive: false, ignoreTrailingSlash: true },
-    frameworkErrors: (_error: unknown, _request: FastifyRequest, reply: FastifyReply) => {
-      answerError(reply, 'http_malformed');
-    },
-  } as const;
-  let app: FastifyInstance;
-  try {
-    app =
-      tls === undefined
-        ? fastify(common)
-        : (fastify({ ...common, https: { ...tls, minVersion: 'TLSv1.2' } }) as unknown as FastifyInstance);
-  } catch (cause) {
-    throw new PkiError('config_invalid', 'the TLS certificate or key of the admin API cannot be used', {
-      cause,
-    });
-  }
-  app.server.maxConnections = CONNECTIONS_MAX;
-  return app;
+  return { address: await listen(app, name, options), close: () => app.close() };
 }
 
 /** Sign in, authorise, parse, do, answer: in that order. */

@@ -1,7 +1,7 @@
 /** One HTTP listener with the doors that are given to it. */
-import { type AddressInfo, createServer } from 'node:net';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { type ErrorRow, errorTable, PkiError } from '../errors.ts';
+import { type ListenAddress, listen, type PortSharing } from '../listener.ts';
 import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import type { Log } from '../telemetry.ts';
 
@@ -30,17 +30,8 @@ function rowOf(error: ThrownError): ErrorRow {
   return statusCode < 500 ? errorTable.http_malformed : errorTable.internal;
 }
 
-/**
- * Whether other threads of this program listen on the same port: `alone` shares with nobody, `first` makes the port one
- * that can be shared and finds out whether a stranger has it, `shared` joins.
- */
-export type PortSharing = 'alone' | 'first' | 'shared';
-
 /** What a listener is opened with. */
-export interface HttpServerOptions {
-  readonly host: string;
-  /** 0 for any free port. */
-  readonly port: number;
+export interface HttpServerOptions extends ListenAddress {
   /** Addresses and networks whose X-Forwarded-For is believed, beside this machine's own; none if absent. */
   readonly forwarders?: readonly string[];
   /** `alone` if absent. */
@@ -52,7 +43,7 @@ export interface HttpServerOptions {
 
 /** A listener at work. */
 export interface HttpServer {
-  readonly address: { readonly host: string; readonly port: number };
+  readonly address: ListenAddress;
   /** Takes no more connections, lets running requests end for at most 10 s. */
   close(): Promise<void>;
 }
@@ -90,32 +81,13 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
   app.setErrorHandler(answerError);
   app.get('/healthz', (_request, reply) => reply.send({ status: 'ok' }));
   options.doors(app);
-  const { host, sharing = 'alone' } = options;
-  try {
-    if (sharing === 'first') await assertPortFree(host, options.port);
-    await app.listen({ host, port: options.port, ...(sharing !== 'alone' && { reusePort: true }) });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new PkiError('listen_failed', `cannot listen on ${options.host}:${options.port}: ${reason}`, {
-      cause,
-    });
-  }
-  const { address, port } = app.server.address() as AddressInfo;
+  const address = await listen(app, 'the server', options, options.sharing);
   return {
-    address: { host: address, port },
+    address,
     close: async () => {
       const timer = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
       await app.close();
       clearTimeout(timer);
     },
   };
-}
-
-/** Two servers that both share their port would take each other's requests; so the first looks whether it is free. */
-async function assertPortFree(host: string, port: number): Promise<void> {
-  const probe = createServer();
-  await new Promise<void>((resolve, reject) => {
-    probe.once('error', reject);
-    probe.listen({ host, port }, () => probe.close(() => resolve()));
-  });
 }

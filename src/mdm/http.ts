@@ -1,7 +1,7 @@
 /** Opens an MDM: its database, its doors, its listener. */
-import type { AddressInfo } from 'node:net';
-import { type FastifyInstance, fastify } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { errorTable, PkiError } from '../errors.ts';
+import { boundedServer, type ListenAddress, listen, type TlsServerCertificate } from '../listener.ts';
 import { type Clock, type Log, systemClock } from '../telemetry.ts';
 import { AccessTokens, type ApplicationRegistration } from './access-tokens.ts';
 import type { ChallengeRecipient, ChallengeSigner } from './challenges.ts';
@@ -11,19 +11,10 @@ import { MdmStore } from './mdm-store.ts';
 import { addMicrosoftDoor } from './microsoft-door.ts';
 import { addPkcsDoor, type PkcsConnector } from './pkcs-door.ts';
 
-/** A TLS server's certificate chain and private key, both PEM. */
-export interface TlsServerCertificate {
-  readonly cert: string;
-  readonly key: string;
-}
-
 /** What `openMdm` takes. */
-export interface MdmOptions {
+export interface MdmOptions extends ListenAddress {
   /** Path of the MDM's own SQLite file; created if absent. */
   readonly databaseFile: string;
-  readonly host: string;
-  /** 0 for any free port. */
-  readonly port: number;
   /** Without it the MDM speaks plain HTTP, which is for loopback alone: device tokens and challenges pass here. */
   readonly tls?: TlsServerCertificate | undefined;
   /** `https://host:port` as clients reach it; from the bound address unless it is given. */
@@ -46,7 +37,7 @@ export interface MdmOptions {
 /** An MDM that listens. */
 export interface OpenMdm {
   readonly mdm: Mdm;
-  readonly address: { readonly host: string; readonly port: number };
+  readonly address: ListenAddress;
   readonly publicUrl: string;
   /** New TLS handshakes get this certificate; running connections keep theirs. */
   renewTls(tls: TlsServerCertificate): void;
@@ -56,8 +47,6 @@ export interface OpenMdm {
 
 /** Certification requests with their challenge are some 5 KiB; nothing here needs more. */
 const BODY_BYTES_MAX = 1024 * 1024;
-const REQUEST_TIMEOUT_MS = 30_000;
-const IDLE_TIMEOUT_MS = 60_000;
 const CONNECTIONS_MAX = 2000;
 const LIFECYCLE_INTERVAL_MS = 30_000;
 
@@ -76,10 +65,17 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
     clock,
     log,
   });
+  const name = 'the MDM';
   let app: FastifyInstance | undefined;
+  let port: number;
   let publicUrl = (options.publicUrl ?? '').replace(/\/+$/, '');
   try {
-    app = serverFor(options.tls);
+    app = boundedServer({
+      name,
+      tls: options.tls,
+      bodyBytesMax: BODY_BYTES_MAX,
+      connectionsMax: CONNECTIONS_MAX,
+    });
     app.setNotFoundHandler((_request, reply) =>
       reply.code(404).send({ error: 'path_denied', message: errorTable.path_denied.text }),
     );
@@ -105,14 +101,13 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
         log,
       }),
     );
-    await listen(app, options.host, options.port);
+    ({ port } = await listen(app, name, options));
   } catch (cause) {
     await app?.close();
     store.close();
     throw cause;
   }
   const opened = app;
-  const { port } = opened.server.address() as AddressInfo;
   if (publicUrl === '') {
     const host = options.host.includes(':') ? `[${options.host}]` : options.host;
     publicUrl = `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
@@ -139,36 +134,4 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
       store.close();
     },
   };
-}
-
-function serverFor(tls: TlsServerCertificate | undefined): FastifyInstance {
-  const common = {
-    logger: false,
-    bodyLimit: BODY_BYTES_MAX,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: IDLE_TIMEOUT_MS,
-    forceCloseConnections: true,
-  } as const;
-  let app: FastifyInstance;
-  try {
-    app =
-      tls === undefined
-        ? fastify(common)
-        : (fastify({ ...common, https: { ...tls, minVersion: 'TLSv1.2' } }) as unknown as FastifyInstance);
-  } catch (cause) {
-    throw new PkiError('config_invalid', 'the TLS certificate or key of the MDM cannot be used', { cause });
-  }
-  app.server.maxConnections = CONNECTIONS_MAX;
-  return app;
-}
-
-async function listen(app: FastifyInstance, host: string, port: number): Promise<void> {
-  try {
-    await app.listen({ host, port });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new PkiError('listen_failed', `the MDM cannot listen on ${host} port ${port}: ${reason}`, {
-      cause,
-    });
-  }
 }

@@ -24,7 +24,7 @@ export {
 export { type DeviceRow, parseDevices, parseUsers, type UserRow } from './directory.ts';
 export type { CertificateRecord, RevokeStatus } from './fleet-store.ts';
 export type { Assignment, Group, GroupRule } from './groups.ts';
-export { type MdmOptions, type OpenMdm, openMdm, type TlsServerCertificate } from './http.ts';
+export { type MdmOptions, type OpenMdm, openMdm } from './http.ts';
 export {
   type CheckIn,
   type DeviceProfile,

@@ -8,9 +8,9 @@ import {
   addScepDoor,
   type HttpServer,
   openHttpServer,
-  type PortSharing,
   type ScepEndpoint,
 } from '../http/index.ts';
+import type { PortSharing } from '../listener.ts';
 import { buildNextCaCertificates } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
