@@ -4,15 +4,17 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tlsServer } from './mdm-fixture.ts';
 
-/** What it answers; `drop` ends the connection, `hang` answers nothing. */
+/** What it answers; `drop` ends the connection, `hang` answers nothing or stops within an answer that began well. */
 export type PeerReply =
   | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body: string }
   | 'hang'
+  | 'hang in the middle'
   | 'drop';
 
 /** A request that came. */
 export interface PeerRequest {
   readonly path: string;
+  readonly method: string | undefined;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
 }
@@ -43,11 +45,16 @@ export class IntunePeer {
       request.on('end', () => {
         const path = new URL(request.url ?? '/', this.url).pathname;
         const body = Buffer.concat(chunks).toString();
-        this.seen.push({ path, headers: request.headers, body });
+        this.seen.push({ path, method: request.method, headers: request.headers, body });
         const reply = this.respondFirst(path, body) ?? this.#usual(path, body) ?? this.respond(path, body);
         if (reply === 'hang') return;
         if (reply === 'drop') {
           request.socket.destroy();
+          return;
+        }
+        if (reply === 'hang in the middle') {
+          response.writeHead(200, { 'content-type': 'application/json' });
+          response.write('{"code":"Success",');
           return;
         }
         response.writeHead(reply.status, { 'content-type': 'application/json', ...reply.headers });

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { constants, createHash, createPublicKey, verify } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
-import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
 import { after, afterEach, before, test } from 'node:test';
 import { pino } from 'pino';
+import {
+  IntunePeer,
+  json,
+  type PeerReply,
+  type PeerRequest,
+  tokenFor,
+} from '../../../test/support/intune-peer.ts';
 import {
   application,
   certificates,
@@ -288,97 +292,25 @@ test('a base URL that is not https is refused at once', () => {
 
 // --- against a peer that misbehaves -------------------------------------------------------------------------------------
 
-interface Seen {
-  readonly path: string;
-  readonly method: string | undefined;
-  readonly headers: IncomingMessage['headers'];
-  readonly body: string;
-}
-type Reply =
-  | { readonly status: number; readonly headers?: Record<string, string>; readonly body: string }
-  | 'hang'
-  | 'hang in the middle'
-  | 'drop';
-
-/** A server that gives tokens and discovery, and then what it is told to. */
-class Peer {
-  readonly seen: Seen[] = [];
+/** A peer that answers from lists. */
+class Peer extends IntunePeer {
   /** Replies to SCEP actions, in order; the last one is repeated. */
-  replies: Reply[] = [];
+  replies: PeerReply[] = [];
   /** Replies to discovery, in order; none left means the right one. */
-  discoveries: Reply[] = [];
-  tokens: Reply[] = [];
-  readonly #server: Server;
-  url = '';
+  discoveries: PeerReply[] = [];
+  tokens: PeerReply[] = [];
 
   constructor() {
-    this.#server = createServer(tlsServer, (request, response) => {
-      const chunks: Buffer[] = [];
-      request.on('data', (chunk: Buffer) => chunks.push(chunk));
-      request.on('end', () => {
-        const path = new URL(request.url ?? '/', this.url).pathname;
-        const body = Buffer.concat(chunks).toString();
-        this.seen.push({ path, method: request.method, headers: request.headers, body });
-        const reply = this.#replyTo(path, body);
-        if (reply === 'hang') return;
-        if (reply === 'drop') {
-          request.socket.destroy();
-        } else if (reply === 'hang in the middle') {
-          response.writeHead(200, { 'content-type': 'application/json' });
-          response.write('{"code":"Success",');
-        } else {
-          response.writeHead(reply.status, { 'content-type': 'application/json', ...reply.headers });
-          response.end(reply.body);
-        }
-      });
-    });
+    super();
+    this.respondFirst = (path) => {
+      if (path.endsWith('/token')) return this.tokens.shift();
+      return path.endsWith('/endpoints') ? this.discoveries.shift() : undefined;
+    };
+    this.respond = () => (this.replies.length > 1 ? this.replies.shift() : this.replies[0]) ?? json(404, '');
   }
 
-  async open(): Promise<this> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
-    this.url = `https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-    return this;
-  }
-
-  async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
-  }
-
-  actions(): Seen[] {
+  actions(): PeerRequest[] {
     return this.seen.filter(({ path }) => path.includes('/ScepActions/'));
-  }
-
-  #replyTo(path: string, body: string): Reply {
-    const ok = (value: unknown): Reply => ({ status: 200, body: JSON.stringify(value) });
-    if (path.includes('openid-configuration')) {
-      const base = `${this.url}/${tenant}`;
-      return ok({
-        issuer: `${base}/v2.0`,
-        authorization_endpoint: `${base}/authorize`,
-        token_endpoint: `${base}/token`,
-        jwks_uri: `${base}/keys`,
-      });
-    }
-    if (path.endsWith('/token')) {
-      const resource = new URLSearchParams(body).get('scope') ?? '';
-      return (
-        this.tokens.shift() ??
-        ok({ token_type: 'Bearer', expires_in: 3600, access_token: `token-${resource}` })
-      );
-    }
-    if (path.endsWith('/endpoints')) {
-      return (
-        this.discoveries.shift() ??
-        ok({
-          value: [
-            { providerName: 'Other', uri: 'https://127.0.0.1:1/other' },
-            { providerName: 'SCEPRequestvalidationFESERVICE', uri: `${this.url}/unit/service/` },
-          ],
-        })
-      );
-    }
-    return (this.replies.length > 1 ? this.replies.shift() : this.replies[0]) ?? { status: 404, body: '' };
   }
 }
 
@@ -403,16 +335,11 @@ async function withPeer(
   }
 }
 
-const json = (status: number, body: unknown, headers: Record<string, string> = {}): Reply => ({
-  status,
-  headers,
-  body: typeof body === 'string' ? body : JSON.stringify(body),
-});
 const success = json(200, { code: 'Success', errorDescription: '' });
 
 const misbehaviours: readonly (readonly [
   name: string,
-  reply: Reply,
+  reply: PeerReply,
   verdict: 'refuse' | 'unreachable',
   detail: RegExp,
   calls: number,
@@ -557,11 +484,11 @@ test('peer: exact path, headers and body', async () => {
       await validator.validate(request);
       await validator.notifySuccess?.(request, certificates.issuing);
       const [validated, notified] = peer.actions();
-      assert.equal(validated?.path, '/unit/service/ScepActions/validateRequest');
+      assert.equal(validated?.path, '/scep/ScepActions/validateRequest');
       assert.equal(validated?.method, 'POST');
       assert.equal(validated?.headers['content-type'], 'application/json; charset=utf-8');
       assert.equal(validated?.headers['api-version'], '2018-02-20');
-      assert.equal(validated?.headers.authorization, `Bearer token-${intuneResource}//.default`);
+      assert.equal(validated?.headers.authorization, `Bearer ${tokenFor(`${intuneResource}//.default`)}`);
       assert.match(
         String(validated?.headers['client-request-id']),
         /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
@@ -574,13 +501,13 @@ test('peer: exact path, headers and body', async () => {
           callerInfo: 'Leafgate/0.1.0',
         },
       });
-      assert.equal(notified?.path, '/unit/service/ScepActions/successNotification');
+      assert.equal(notified?.path, '/scep/ScepActions/successNotification');
       const discovery = peer.seen.find(({ path }) => path.endsWith('/endpoints'));
       assert.equal(
         discovery?.path,
         '/v1.0/servicePrincipals/appId=0000000a-0000-0000-c000-000000000000/endpoints',
       );
-      assert.equal(discovery?.headers.authorization, `Bearer token-${peer.url}/.default`);
+      assert.equal(discovery?.headers.authorization, `Bearer ${tokenFor(`${peer.url}/.default`)}`);
       const tokens = peer.seen.filter(({ path }) => path.endsWith('/token'));
       assert.equal(tokens.length, 2);
       const form = new URLSearchParams(tokens[0]?.body);
@@ -610,7 +537,7 @@ test('peer: discovery is asked again after a day, a 401, 404, 410, a redirect, a
   await withPeer(
     () => {},
     async (peer, validator) => {
-      const asked = async (reply: Reply) => {
+      const asked = async (reply: PeerReply) => {
         peer.replies = [reply];
         await validator.validate(request);
         return peer.seen.filter(({ path }) => path.endsWith('/endpoints')).length;
@@ -638,7 +565,7 @@ test('peer: discovery is asked again after a day, a 401, 404, 410, a redirect, a
   );
 });
 
-const moves: readonly (readonly [name: string, reply: Reply | 'nobody'])[] = [
+const moves: readonly (readonly [name: string, reply: PeerReply | 'nobody'])[] = [
   ['answers 401', json(401, '')],
   ['answers 404', json(404, '')],
   ['answers 410', json(410, '')],
@@ -735,7 +662,7 @@ test('a cloud is one word; no URL of another one is left', () => {
   }
 });
 
-const badDiscoveries: readonly (readonly [name: string, reply: Reply])[] = [
+const badDiscoveries: readonly (readonly [name: string, reply: PeerReply])[] = [
   ['an empty list', json(200, { value: [] })],
   ['no list', json(200, {})],
   ['garbage', json(200, '<html>')],
