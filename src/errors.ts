@@ -547,7 +547,7 @@ const table = {
     text: 'the validator refused the request',
     cause:
       'The validation service refused with a code that has no row of its own; the audit entry keeps it verbatim.',
-    mend: 'Look the code up in the validation service’s documentation.',
+    mend: 'Run `leafgate explain` with the reference, or with Intune’s code. What it does not know is in the validation service’s documentation.',
   },
   certificate_revoked: {
     kind: 'refused',
@@ -666,7 +666,7 @@ const table = {
     failInfo: 'badRequest',
     text: 'the request cannot be validated now; try again',
     cause: 'The validation service (Intune) did not answer in time, or answered with an error of its own.',
-    mend: 'Check the network path, the app registration’s secret and the service’s health.',
+    mend: 'At an Intune endpoint run `leafgate intune check`: it names what to mend. Else check the network path and the service’s health.',
   },
   notification_failed: {
     kind: 'unavailable',

@@ -11,6 +11,8 @@ let folder: string;
 let config: string;
 let reference: string;
 let other: string;
+let ofIntune: string;
+let ofEntra: string;
 
 before(async () => {
   ({ folder, config } = await newSite());
@@ -24,6 +26,12 @@ before(async () => {
   reference = await refuse('challenge_expired', 'made at noon \u001b[31m', context);
   await refuse('challenge_unknown', 'another device', { ...context, transactionID: 'transaction-8' });
   await refuse('challenge_unknown', 'another endpoint', { ...context, endpoint: 'one-time' });
+  const [refused, silent] = [
+    'SubjectNameMismatch (client-request-id 5b1c)',
+    'token: invalid_client AADSTS7000222 (client-request-id 5b1c)',
+  ];
+  ofIntune = await refuse('subject_mismatch', refused, { ...context, transactionID: 'transaction-9' });
+  ofEntra = await refuse('validator_unreachable', silent, { ...context, transactionID: 'transaction-10' });
   await close();
 });
 after(() => rm(folder, { recursive: true, force: true }));
@@ -55,6 +63,17 @@ describe('leafgate explain REF', () => {
     assert.ok(!out.includes('\u001b'));
   });
 
+  test('explains what Intune and Entra said, by their own words', async () => {
+    const named = await leafgate('explain', ofIntune, '--config', config);
+    assert.match(named, /^Detail {7}SubjectNameMismatch \(client-request-id 5b1c\)$/m);
+    assert.match(named, /^Intune {7}SubjectNameMismatch: The subject of the request is not/m);
+    assert.match(named, /^What to do {3}A comma, plus, semicolon or equals sign.*\.$/m);
+    const expired = await leafgate('explain', ofEntra, '--config', config);
+    assert.match(expired, /^What to do {3}The client secret has expired\./m);
+    const told = JSON.parse(await leafgate('explain', ofIntune, '--config', config, '--json'));
+    assert.equal(told.intune.word, 'SubjectNameMismatch');
+  });
+
   test('--json tells the same', async () => {
     const told = JSON.parse(await leafgate('explain', reference, '--config', config, '--json'));
     assert.equal(told.entry.code, 'challenge_expired');
@@ -74,6 +93,18 @@ describe('leafgate explain CODE', () => {
     assert.match(await leafgate('explain', '-2146435028'), /SCARD_E_NO_SUCH_CERTIFICATE/);
     assert.match(await leafgate('explain', 'MCSCEPErrorDomain', '22013'), /invalid response/);
     assert.match(await leafgate('explain', 'challenge_expired'), /60 minutes by default/);
+  });
+
+  test('knows the words of Intune and the numbers of Entra', async () => {
+    assert.match(
+      await leafgate('explain', 'ChallengeExpired'),
+      /^Intune ChallengeExpired\n\nCause {8}More than an hour.*\nWhat to do {3}Sync.*\nOur code {5}challenge_expired/,
+    );
+    assert.match(
+      await leafgate('explain', 'AADSTS7000222'),
+      /^Entra AADSTS7000222\n\nWhat to do {3}The client/,
+    );
+    assert.match(await leafgate('explain', 'AADSTS1'), /Look it up at https/);
   });
 
   test('says honestly that it does not know, with what looks alike', async () => {

@@ -2,6 +2,13 @@
 import type { Command } from 'commander';
 import { type ClientError, type ClientErrorMatch, explainClientError } from '../client-errors.ts';
 import { type ErrorCode, errorTable, PkiError } from '../errors.ts';
+import {
+  ENTRA_ERRORS,
+  entraMends,
+  entraNumberIn,
+  intuneResultCodes,
+  resultCodeIn,
+} from '../ra/validators/intune-codes.ts';
 import type { PkiStore, StoredAuditEntry } from '../store/index.ts';
 import { configOption, withAuthorities } from './context.ts';
 import { type ListingOptions, printable } from './output.ts';
@@ -18,7 +25,7 @@ export function addExplain(program: Command): void {
     .description('why a request was refused, or what a device’s error means')
     .argument(
       '<what...>',
-      'a reference (LG-…), an HRESULT, an event id, an error code or sentence of a client',
+      'a reference (LG-…), an HRESULT, an event id, an error code or sentence of a client, a code of Intune or Entra',
     )
     .option(...configOption)
     .option('--json', 'for machines')
@@ -36,10 +43,33 @@ export function addExplain(program: Command): void {
         print(row, linesOfCode(what as ErrorCode), options);
         return;
       }
+      const said = explainIntune(what);
+      if (said !== undefined) {
+        print(said, linesOfIntune(said), options);
+        return;
+      }
       const match = explainClientError(what);
       print(match, linesOfMatch(what, match), options);
       if (match.exact.length === 0) process.exitCode = 1;
     });
+}
+
+/** A word of Intune or a number of Entra. */
+interface ExplainedIntune {
+  readonly word: string;
+  /** What it is here; absent if it is Entra's. */
+  readonly code?: ErrorCode;
+  readonly cause?: string;
+  readonly mend: string;
+}
+
+function explainIntune(word: string): ExplainedIntune | undefined {
+  if (Object.hasOwn(intuneResultCodes, word)) {
+    const row = intuneResultCodes[word];
+    return row === undefined ? undefined : { word, ...row };
+  }
+  if (entraNumberIn(word) !== word) return undefined;
+  return { word, mend: entraMends[word] ?? `Look it up at ${ENTRA_ERRORS}` };
 }
 
 /** A refusal with all that belongs to it. */
@@ -48,6 +78,8 @@ interface ExplainedReference {
   /** Cause and mend, if the reason is one of ours. */
   readonly cause?: string;
   readonly mend?: string;
+  /** What Intune or Entra said, if it was they who said no. */
+  readonly intune?: ExplainedIntune;
   /** Other events of the same transaction, oldest first. */
   readonly others: readonly StoredAuditEntry[];
   /** Certificates that the device has, newest first. */
@@ -79,9 +111,12 @@ async function explainReference(store: PkiStore, wanted: string): Promise<Explai
     .toReversed();
   const certificates = device === '' ? [] : await store.certificates({ device, limit: 10 });
   const row = Object.hasOwn(errorTable, entry.code) ? errorTable[entry.code as ErrorCode] : undefined;
+  const { detail = '' } = entry.detail;
+  const intune = explainIntune(resultCodeIn(detail) ?? entraNumberIn(detail) ?? '');
   return {
     entry,
     ...(row === undefined ? {} : { cause: row.cause, mend: row.mend }),
+    ...(intune === undefined ? {} : { intune }),
     others,
     certificates: certificates.map(({ serialNumber, status, subject }) => ({
       serialNumber,
@@ -91,20 +126,33 @@ async function explainReference(store: PkiStore, wanted: string): Promise<Explai
   };
 }
 
-function linesOfReference({ entry, cause, mend, others, certificates }: ExplainedReference): string[] {
+/** Facts whose own names are wider than the column. */
+const labels: Readonly<Record<string, string>> = { transactionID: 'transaction', publicKeyHash: 'key' };
+
+function linesOfReference({
+  entry,
+  cause,
+  mend,
+  intune,
+  others,
+  certificates,
+}: ExplainedReference): string[] {
   const { detail: why = '', ...facts } = entry.detail;
+  // What Intune says of its own no is nearer to the matter than what our table says of all such.
+  const nearest = intune === undefined ? mend : `${intune.mend}.`;
   return [
     `${entry.reference}: ${entry.text}`,
     '',
     `Reason       ${entry.code}`,
     ...(why === '' ? [] : [`Detail       ${why}`]),
     ...(cause === undefined ? [] : [`Cause        ${cause}`]),
-    ...(mend === undefined ? [] : [`What to do   ${mend}`]),
+    ...(intune?.cause === undefined ? [] : [`Intune       ${intune.word}: ${intune.cause}`]),
+    ...(nearest === undefined ? [] : [`What to do   ${nearest}`]),
     '',
     `When         ${entry.at.toISOString()}`,
     ...Object.entries(facts)
       .filter(([, value]) => value !== '')
-      .map(([name, value]) => `${name.padEnd(12)} ${value}`),
+      .map(([name, value]) => `${(labels[name] ?? name).padEnd(12)} ${value}`),
     '',
     others.length === 0
       ? 'No other event of this transaction is on record.'
@@ -127,6 +175,16 @@ function linesOfReference({ entry, cause, mend, others, certificates }: Explaine
 function linesOfCode(code: ErrorCode): string[] {
   const { kind, text, cause, mend } = errorTable[code];
   return [`${code} (${kind}): ${text}`, '', `Cause        ${cause}`, `What to do   ${mend}`];
+}
+
+function linesOfIntune({ word, code, cause, mend }: ExplainedIntune): string[] {
+  return [
+    `${code === undefined ? 'Entra' : 'Intune'} ${word}`,
+    '',
+    ...(cause === undefined ? [] : [`Cause        ${cause}`]),
+    `What to do   ${mend}.`,
+    ...(code === undefined ? [] : [`Our code     ${code} (leafgate explain ${code})`]),
+  ];
 }
 
 function linesOfMatch(what: string, { exact, near, anatomy }: ClientErrorMatch): string[] {

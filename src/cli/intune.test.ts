@@ -55,7 +55,12 @@ test('intune check: a table with what to mend and status 1, JSON, and an endpoin
       const bad = await leafgate('intune', 'check', 'devices', '-c', config);
       assert.equal(process.exitCode, 1);
       assert.match(bad, /devices +sign-in +failed +token: invalid_client AADSTS7000215/);
-      assert.match(bad, /^devices, sign-in: The client secret is not valid\./m);
+      assert.match(
+        bad,
+        /^devices, sign-in: token: invalid_client AADSTS7000215\nhint: The client secret is not valid\..*\.$/m,
+      );
+      assert.match(good, /\nall is well\n$/);
+      assert.doesNotMatch(bad, /all is well/);
       const rows = JSON.parse(await leafgate('intune', 'check', '--json', '-c', config)) as {
         mend: string;
       }[];
@@ -63,7 +68,8 @@ test('intune check: a table with what to mend and status 1, JSON, and an endpoin
       assert.ok(!`${good}${bad}${JSON.stringify(rows)}`.includes(application.secret));
       await assert.rejects(
         leafgate('intune', 'check', 'static', '-c', config),
-        (thrown) => thrown instanceof PkiError && thrown.code === 'config_invalid',
+        (thrown) =>
+          thrown instanceof PkiError && thrown.code === 'command_invalid' && /“devices”/.test(thrown.message),
       );
     });
   } finally {

@@ -22,33 +22,34 @@ export function addIntune(program: Command): void {
       printRows(rows, columns, options);
       const failed = rows.filter(({ outcome }) => outcome === 'failed');
       if (options.json !== true)
-        for (const { endpoint: name, step, mend } of failed)
-          console.log(`\n${printable(`${name}, ${step}: ${mend}.`)}`);
+        // Whole, for on a terminal the table cuts what is long.
+        for (const { endpoint: name, step, detail, mend } of failed)
+          console.log(`\n${printable(`${name}, ${step}: ${detail}`)}\nhint: ${printable(mend)}.`);
+      if (options.json !== true && failed.length === 0) console.log('all is well');
       if (failed.length > 0) process.exitCode = 1;
     });
 }
 
 async function checkEndpoints(endpoint: string | undefined, path: string | undefined) {
   const { checkIntune } = await import('../ra/validators/intune-check.ts');
-  const rows = [];
-  for (const { name, validators } of loadServerConfig(path).endpoints) {
-    if (endpoint !== undefined && endpoint !== name) continue;
-    for (const { intune } of validators) {
-      if (intune === undefined) continue;
-      const results = await checkIntune({
-        ...intuneConnectionOf(intune),
-        revocation: intune.revocation === undefined ? 'unwanted' : 'wanted',
-        providerNameAndVersion: PROVIDER_NAME_AND_VERSION,
-      });
-      rows.push(...results.map((result) => ({ endpoint: name, ...result })));
-    }
-  }
-  if (rows.length === 0)
+  const asking = loadServerConfig(path).endpoints.flatMap(({ name, validators }) =>
+    validators.flatMap(({ intune }) => (intune === undefined ? [] : [{ name, intune }])),
+  );
+  if (asking.length === 0) throw new PkiError('command_invalid', 'no endpoint has the intune validator');
+  const wanted = asking.filter(({ name }) => endpoint === undefined || name === endpoint);
+  if (wanted.length === 0)
     throw new PkiError(
-      'config_invalid',
-      endpoint === undefined
-        ? 'no endpoint asks Intune'
-        : `there is no endpoint “${endpoint}” that asks Intune`,
+      'command_invalid',
+      `there is no endpoint “${endpoint}” with the intune validator; there is ${asking.map(({ name }) => `“${name}”`).join(', ')}`,
     );
+  const rows = [];
+  for (const { name, intune } of wanted) {
+    const results = await checkIntune({
+      ...intuneConnectionOf(intune),
+      revocation: intune.revocation === undefined ? 'unwanted' : 'wanted',
+      providerNameAndVersion: PROVIDER_NAME_AND_VERSION,
+    });
+    rows.push(...results.map((result) => ({ endpoint: name, ...result })));
+  }
   return rows;
 }

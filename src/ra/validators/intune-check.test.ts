@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { freePort } from '../../../lab/ports.ts';
 import { IntunePeer, json, type PeerReply, tokenFor } from '../../../test/support/intune-peer.ts';
-import { application, openTestMdm, rootPem, tenant, tlsServer } from '../../../test/support/mdm-fixture.ts';
+import {
+  application,
+  certificates,
+  keys,
+  openTestMdm,
+  rootPem,
+  tenant,
+  tlsServer,
+} from '../../../test/support/mdm-fixture.ts';
+import { buildPem } from '../../codec/index.ts';
 import type { ApplicationRegistration } from '../../mdm/index.ts';
 import { checkIntune, type IntuneCheckOptions, type IntuneCheckResult } from './intune-check.ts';
 
@@ -64,7 +74,7 @@ const registrations: readonly (readonly [
     {},
     { extraCa: undefined },
     `sign-in: failed, ${afterSignIn}`,
-    /TCP 443.*extraCa/,
+    /leads to no CA that this server trusts.*extraCa/,
   ],
   [
     'no consent for Intune',
@@ -93,6 +103,83 @@ for (const [name, registration, changes, want, mend] of registrations) {
     }
   });
 }
+
+test('who does not answer is named, with what is in the way', async () => {
+  const port = await freePort();
+  const peer = await new IntunePeer().open();
+  peer.respondFirst = (path) => (path.endsWith('/endpoints') ? 'hang' : undefined);
+  const silences: readonly (readonly [
+    name: string,
+    url: string,
+    changes: Partial<IntuneCheckOptions>,
+    step: string,
+    detail: RegExp,
+    mend: RegExp,
+  ])[] = [
+    [
+      'nobody there',
+      `https://127.0.0.1:${port}`,
+      {},
+      'sign-in',
+      new RegExp(`^token: ECONNREFUSED from https://127\\.0\\.0\\.1:${port}$`),
+      /TCP 443/,
+    ],
+    [
+      'a name that cannot be there (RFC 2606 §2)',
+      'https://login.invalid',
+      {},
+      'sign-in',
+      /^token: E[A-Z_]+ from https:\/\/login\.invalid$/,
+      /DNS/,
+    ],
+    [
+      'a certificate that nobody trusts',
+      peer.url,
+      { extraCa: undefined },
+      'sign-in',
+      /^token: [A-Z_]+ from https/,
+      /extraCa/,
+    ],
+    ['a Graph that hangs', peer.url, { timeoutMs: 300 }, 'discovery', /^timeout from https/, /TCP 443/],
+  ];
+  try {
+    for (const [name, url, changes, step, detail, mend] of silences) {
+      const failed = (await check(url, changes)).find(({ outcome }) => outcome === 'failed');
+      assert.equal(failed?.step, step, name);
+      assert.match(failed.detail, detail, name);
+      assert.match(failed.mend, mend, name);
+    }
+  } finally {
+    await peer.close();
+  }
+});
+
+test('a tenant that Entra does not know is told by Entra’s number, though it is asked for its metadata alone', async () => {
+  const mdm = await openTestMdm({ tls: tlsServer });
+  try {
+    const [signIn] = await check(mdm.publicUrl, { tenant: 'other.example' });
+    assert.match(signIn?.detail ?? '', /^token: HTTP 400 [a-z_]+ AADSTS90002$/);
+    assert.match(signIn?.mend ?? '', /^The tenant is not found/);
+  } finally {
+    await mdm.close();
+  }
+});
+
+test('an application with a certificate: it is told when that ends', async () => {
+  const peer = await new IntunePeer().open();
+  try {
+    const [signIn] = await check(peer.url, {
+      credential: {
+        certificate: buildPem('CERTIFICATE', certificates.signer.raw),
+        privateKey: keys.signer.pem,
+      },
+    });
+    assert.equal(signIn?.outcome, 'ok');
+    assert.ok(signIn.detail.endsWith(`ends at ${certificates.signer.notAfter.toISOString()}`), signIn.detail);
+  } finally {
+    await peer.close();
+  }
+});
 
 test('stand-in: all is well, with and without revocation; no request of anybody is touched', async () => {
   const mdm = await openTestMdm({ tls: tlsServer });

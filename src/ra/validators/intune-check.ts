@@ -1,6 +1,8 @@
 /** Tries a connection to Intune step by step, and says what an administrator has to mend. */
 import { randomUUID } from 'node:crypto';
-import { deadlineIn, NoResponse } from './https-client.ts';
+import { parseCertificate, parsePem } from '../../codec/index.ts';
+import { deadlineIn } from './https-client.ts';
+import { CLOUD_MEND, consentMends, ENTRA_ERRORS, entraMends, entraNumberIn } from './intune-codes.ts';
 import {
   fieldOf,
   type IntuneConnection,
@@ -9,6 +11,7 @@ import {
   intuneServices,
   jsonOf,
   reasonOf,
+  silenceOf,
   statusOf,
 } from './intune-service.ts';
 
@@ -42,31 +45,16 @@ const STEP_MS = 45_000;
 /** A name that no CA has: the service is asked for requests, and hands out nobody's. */
 const NO_ISSUER = 'CN=Leafgate connection check';
 
-const APP = 'Entra admin center > Identity > Applications > App registrations > your application';
-const consent = (api: string, permission: string) =>
-  `${APP} > API permissions > Add a permission > ${api} > Application permissions > ${permission}; then “Grant admin consent”. A new permission is in new tokens alone: wait some minutes and check again`;
-const INTUNE_CONSENT = consent('Intune', 'scep_challenge_provider');
-const GRAPH_CONSENT = consent('Microsoft Graph', 'Application.Read.All');
-const NETWORK =
-  'Open TCP 443 from this server to the address, resolve its name, and name the CA of an inspecting proxy in extraCa';
-const CLOUD = 'Set `cloud` to the one that your tenant is in: public, usGov, usGovDoD or china';
-
-/** What Entra's numbers mean for an administrator. */
-const entraMends: Readonly<Record<string, string>> = {
-  AADSTS7000222: `The client secret has expired. ${APP} > Certificates & secrets > Client secrets > New client secret; put its Value into the file that \`secret\` names, and restart`,
-  AADSTS7000215: `The client secret is not valid. \`secret\` must hold the Value of the client secret, not its Secret ID: ${APP} > Certificates & secrets`,
-  AADSTS700016: `The application is not in this tenant. Compare \`appId\` with Application (client) ID, and \`tenant\` with Directory (tenant) ID: ${APP} > Overview`,
-  AADSTS700027: `Entra does not know the certificate, or it has expired. Upload it: ${APP} > Certificates & secrets > Certificates`,
-  AADSTS7000112:
-    'The application is disabled. Entra admin center > Enterprise applications > your application > Properties > Enabled for users to sign-in',
-  AADSTS90002: `The tenant is not found. Compare \`tenant\` with Directory (tenant) ID. ${CLOUD}`,
-  AADSTS900023: 'The tenant is neither a GUID nor a domain name. Compare `tenant` with Directory (tenant) ID',
-  AADSTS500011: `Intune is not known in this tenant: it has no Intune licence, or lies in another cloud. ${CLOUD}`,
-  AADSTS70011: `The resource is not known in this cloud. ${CLOUD}`,
-  AADSTS1002012: `The resource is not known in this cloud. ${CLOUD}`,
-  AADSTS53003:
-    'Conditional Access for workload identities blocks the sign-in. Entra admin center > Protection > Conditional Access: exclude the application, or allow the address of this server',
-};
+const UNWELL =
+  'The service is there but not well. Microsoft 365 admin center > Health > Service health > Microsoft Intune';
+/** What to do where nobody answers; the rest of the sentence names the address. */
+const UNTRUSTED =
+  'The certificate there leads to no CA that this server trusts. Name the CA of your inspecting proxy in extraCa';
+const UNRESOLVED = 'The name is not resolved. Look at the DNS of this server, and compare `cloud`';
+const CLOSED = 'Open TCP 443 from this server to the address';
+const unresolved = /^(ENOTFOUND|EAI_AGAIN|EAI_NODATA)$/;
+/** As OpenSSL and Node.js name what is wrong with a certificate. */
+const untrusted = /CERT|SIGNATURE|ISSUER|SELF_SIGNED|ALTNAME/;
 
 /**
  * Tries the connection. Changes nothing at Intune: it asks for the judgement on a request that is none, and for the
@@ -96,14 +84,18 @@ class Check {
   async run(): Promise<IntuneCheckResult[]> {
     const token = await this.#try('sign-in', [], async () => {
       const said = await this.#service.token('intune', deadlineIn(STEP_MS));
-      return { detail: 'Entra gives a token for Intune', said };
+      return { detail: `Entra gives a token for Intune${endOf(this.#options)}`, said };
     });
     const needsToken: IntuneCheckStep[] = ['sign-in'];
     await this.#try('permission of Intune', needsToken, async () =>
-      roleIn(token ?? '', 'scep_challenge_provider', INTUNE_CONSENT),
+      roleIn(token ?? '', 'scep_challenge_provider', consentMends.intune),
     );
     await this.#try('permission of Graph', needsToken, async () =>
-      roleIn(await this.#service.token('graph', deadlineIn(STEP_MS)), 'Application.Read.All', GRAPH_CONSENT),
+      roleIn(
+        await this.#service.token('graph', deadlineIn(STEP_MS)),
+        'Application.Read.All',
+        consentMends.graph,
+      ),
     );
     await this.#try('discovery', needsToken, async () => ({ detail: await this.#find('scepValidation') }));
     await this.#try('validation service', ['discovery'], async () => await this.#probeValidation());
@@ -142,13 +134,13 @@ class Check {
     }
     const detail = `${statusOf(response)} (${where})`;
     if (response.status === 401 || response.status === 403)
-      return { outcome: 'failed', detail, mend: INTUNE_CONSENT };
+      return { outcome: 'failed', detail, mend: consentMends.intune };
     // It judged the empty request in its own way: it is there, and took the token.
     if (response.status === 400) return { detail: `answers: ${detail}` };
     return {
       outcome: 'failed',
       detail,
-      mend: 'The service is there but not well. Microsoft 365 admin center > Health > Service health > Microsoft Intune; with the client-request-id, ask Microsoft’s support',
+      mend: `${UNWELL}; with the client-request-id, ask Microsoft’s support`,
     };
   }
 
@@ -176,6 +168,13 @@ class Check {
   }
 }
 
+/** When the certificate ends that the application signs in with. Of a secret Entra alone knows it. */
+function endOf({ credential }: IntuneConnection): string {
+  if ('secret' in credential) return '';
+  const [der] = parsePem(credential.certificate, 'CERTIFICATE');
+  return `; the application’s certificate ends at ${parseCertificate(der).notAfter.toISOString()}`;
+}
+
 interface Finding extends Partial<Pick<IntuneCheckResult, 'outcome' | 'mend'>> {
   readonly detail: string;
   /** What later steps need. */
@@ -194,15 +193,15 @@ function roleIn(token: string, role: string, mend: string): Finding {
 
 function mendFor(step: IntuneCheckStep, cause: unknown): string {
   const reason = reasonOf(cause);
-  const number = /AADSTS\d+/.exec(reason)?.[0];
-  if (number !== undefined)
-    return entraMends[number] ?? `Look ${number} up at https://login.microsoftonline.com/error`;
-  // MSAL asks for the tenant's metadata before it asks for a token.
-  if (/endpoints_resolution_error|openid_config_error/.test(reason))
-    return `Entra does not tell where tokens of this tenant are. Compare \`tenant\` with Directory (tenant) ID. ${CLOUD}. ${NETWORK}`;
-  if (cause instanceof NoResponse || !/HTTP|endpoint of|AADSTS/.test(reason)) return NETWORK;
-  if (/HTTP 40[13]/.test(reason)) return GRAPH_CONSENT;
-  if (step === 'discovery' || step === 'revocation service')
-    return `The tenant lists no such service: it has no Intune licence, or lies in another cloud. ${CLOUD}`;
-  return NETWORK;
+  const silence = silenceOf(cause);
+  if (silence !== undefined)
+    return unresolved.test(silence) ? UNRESOLVED : untrusted.test(silence) ? UNTRUSTED : CLOSED;
+  const number = entraNumberIn(reason);
+  if (number !== undefined) return entraMends[number] ?? `Look ${number} up at ${ENTRA_ERRORS}`;
+  // Before it asks for a token, MSAL asks where the tenant has them.
+  if (step === 'sign-in')
+    return `Entra does not know the tenant. Compare \`tenant\` with Directory (tenant) ID. ${CLOUD_MEND}`;
+  if (/HTTP 40[13]/.test(reason)) return consentMends.graph;
+  if (/HTTP (429|5\d\d)/.test(reason)) return UNWELL;
+  return `The tenant lists no such service: it has no Intune licence, or lies in another cloud. ${CLOUD_MEND}`;
 }

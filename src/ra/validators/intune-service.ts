@@ -4,7 +4,15 @@ import type { ConfidentialClientApplication, INetworkModule, NetworkRequestOptio
 import { parsePem } from '../../codec/index.ts';
 import { PkiError } from '../../errors.ts';
 import { type Clock, systemClock } from '../../telemetry.ts';
-import { type Deadline, deadlineIn, HttpsClient, type HttpsResponse, NoResponse } from './https-client.ts';
+import {
+  type Deadline,
+  deadlineIn,
+  HttpsClient,
+  type HttpsRequest,
+  type HttpsResponse,
+  NoResponse,
+} from './https-client.ts';
+import { entraNumberIn } from './intune-codes.ts';
 
 /** Microsoft's clouds: who signs in, who knows where Intune is, and Intune's name in tokens. */
 export const intuneClouds = {
@@ -87,11 +95,24 @@ export interface IntuneCall {
 export class Unreachable extends Error {
   /** Where it came to an end, so that a check can name it. */
   readonly stage: 'token' | 'discovery' | 'service';
+  /** The word or system code of a connection that brought nothing; absent if somebody answered. */
+  readonly silence: string | undefined;
 
-  constructor(stage: Unreachable['stage'], message: string) {
+  constructor(stage: Unreachable['stage'], message: string, silence?: string) {
     super(message);
     this.name = 'Unreachable';
     this.stage = stage;
+    this.silence = silence;
+  }
+}
+
+/** No response, and from whom: whoever opens a firewall has to know. */
+class NoResponseFrom extends NoResponse {
+  readonly origin: string;
+
+  constructor(reason: string, origin: string) {
+    super(reason);
+    this.origin = origin;
   }
 }
 
@@ -134,8 +155,18 @@ export function suffixOf(word: string | undefined): string {
 /** Why a call has no answer, in words that are fit for log and audit. */
 export function reasonOf(cause: unknown): string {
   if (cause instanceof Unreachable || cause instanceof PkiError) return cause.message;
+  if (cause instanceof NoResponseFrom) return `${cause.reason} from ${cause.origin}`;
   if (cause instanceof NoResponse) return cause.reason;
   return `unexpected ${cause instanceof Error ? cause.name : typeof cause}`;
+}
+
+/** The word or system code of a connection that brought nothing; `undefined` if somebody answered. */
+export function silenceOf(cause: unknown): string | undefined {
+  return cause instanceof Unreachable
+    ? cause.silence
+    : cause instanceof NoResponse
+      ? cause.reason
+      : undefined;
 }
 
 /** What an answer that is not HTTP 200 says. */
@@ -227,7 +258,8 @@ export class IntuneService {
     { service, path, body, activityId, deadline }: IntuneCall,
   ): Promise<HttpsResponse> {
     return await this.#withToken(this.#scopes.intune, deadline, (token) =>
-      this.#client.send(
+      sendBy(
+        this.#client,
         {
           method: 'POST',
           url: `${uri}/${path}`,
@@ -261,7 +293,8 @@ export class IntuneService {
 
   async #askGraph(deadline: Deadline): Promise<ReadonlyMap<string, string>> {
     const response = await this.#withToken(this.#scopes.graph, deadline, (token) =>
-      this.#client.send(
+      sendBy(
+        this.#client,
         {
           method: 'GET',
           url: `${this.#graph}/v1.0/servicePrincipals/appId=${INTUNE_APP_ID}/endpoints`,
@@ -301,6 +334,17 @@ export class IntuneService {
     if (response.status !== 401) return response;
     return send(await this.#tokens.token(scope, 'fresh', deadline));
   }
+}
+
+/** As `HttpsClient.send`; who does not answer is named. */
+async function sendBy(
+  client: HttpsClient,
+  request: HttpsRequest,
+  deadline: Deadline,
+): Promise<HttpsResponse> {
+  return await client.send(request, deadline).catch((cause: unknown) => {
+    throw cause instanceof NoResponse ? new NoResponseFrom(cause.reason, new URL(request.url).origin) : cause;
+  });
 }
 
 /** Whether the service is perhaps not where we think. */
@@ -351,7 +395,11 @@ class Tokens {
   readonly #authority: string;
   readonly #asked = new Map<string, Promise<string>>();
   #application: Promise<ConfidentialClientApplication> | undefined;
-
+  /**
+   * Why the last exchange brought nothing. Before MSAL asks for a token it looks up where tokens are, and what goes wrong
+   * there it calls by a word of its own, whether the name is not resolved, the certificate not trusted or the tenant unknown.
+   */
+  #obstacle: Unreachable | undefined;
   readonly #credential: ReturnType<typeof msalCredential>;
 
   constructor(connection: IntuneConnection, authority: string, client: HttpsClient) {
@@ -373,6 +421,7 @@ class Tokens {
   }
 
   async #ask(scope: string, freshness: 'cached' | 'fresh'): Promise<string> {
+    this.#obstacle = undefined;
     try {
       this.#application ??= this.#open();
       const application = await this.#application;
@@ -390,7 +439,8 @@ class Tokens {
       if (cause instanceof Unreachable || cause instanceof NoResponse) throw cause;
       // Entra's description may quote the request; its code and number do not.
       const word = wordOf(fieldOf(cause, 'errorCode'));
-      const number = /AADSTS\d{1,10}/.exec(String(fieldOf(cause, 'errorMessage')))?.[0];
+      const number = entraNumberIn(String(fieldOf(cause, 'errorMessage')));
+      if (number === undefined && this.#obstacle !== undefined) throw this.#obstacle;
       throw new Unreachable('token', `token:${suffixOf(word)}${suffixOf(number)}`);
     }
   }
@@ -417,7 +467,8 @@ class Tokens {
   /** MSAL's way to the network, so that it trusts, bounds and repeats as all other calls do. */
   #network(): INetworkModule {
     const send = async (method: 'GET' | 'POST', url: string, options: NetworkRequestOptions = {}) => {
-      const response = await this.#client.send(
+      const response = await sendBy(
+        this.#client,
         {
           method,
           url,
@@ -425,8 +476,16 @@ class Tokens {
           body: method === 'POST' ? (options.body ?? '') : undefined,
         },
         deadlineIn(TOKEN_BUDGET_MS),
-      );
+      ).catch((cause: unknown) => {
+        this.#obstacle = new Unreachable('token', `token: ${reasonOf(cause)}`, silenceOf(cause));
+        throw cause;
+      });
       const body = jsonOf(response.body);
+      if (response.status >= 400) {
+        const number = suffixOf(entraNumberIn(String(fieldOf(body, 'error_description'))));
+        const word = suffixOf(wordOf(fieldOf(body, 'error')));
+        this.#obstacle = new Unreachable('token', `token: HTTP ${response.status}${word}${number}`);
+      }
       if (typeof body !== 'object' || body === null) {
         throw new Unreachable('token', `token: HTTP ${response.status} without JSON`);
       }
