@@ -440,7 +440,11 @@ export const adminRoutes: readonly AdminRoute[] = [
     summary: 'Revokes a certificate, or puts it on hold. The CRL follows within seconds.',
     action: 'certificate.revoke',
     params: namedCertificate,
-    body: z.strictObject({ reason: revocationReason.default('unspecified'), comment }),
+    body: z.strictObject({
+      // Nothing but certificateHold can be taken back: nobody shall revoke by an empty body.
+      reason: revocationReason.describe('RFC 5280 §5.3.1; `certificateHold` can be released.'),
+      comment,
+    }),
     answer: z.strictObject({
       status: z.enum(['revoked', 'already']).describe('`already`: it was, and nothing has changed.'),
     }),

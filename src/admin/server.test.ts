@@ -375,9 +375,16 @@ describe('a request that is not what the route takes', () => {
     ['no such route', 'GET', '/admin/v1/nothing', undefined, 'path_denied'],
     ['another method', 'DELETE', '/admin/v1/challenges', undefined, 'path_denied'],
     ['SCEP', 'GET', '/scep/one-time?operation=GetCACaps', undefined, 'path_denied'],
-    ['no body', 'POST', '/admin/v1/challenges', undefined, 'request_malformed', /endpoint: /],
-    ['no JSON', 'POST', '/admin/v1/challenges', '{"endpoint"', 'request_malformed'],
-    ['a list', 'POST', '/admin/v1/challenges', [], 'request_malformed'],
+    ['no body', 'POST', '/admin/v1/challenges', undefined, 'request_malformed', /^endpoint: is missing$/],
+    ['no JSON', 'POST', '/admin/v1/challenges', '{"endpoint"', 'request_malformed', /^the body is not JSON$/],
+    [
+      'a list',
+      'POST',
+      '/admin/v1/challenges',
+      [],
+      'request_malformed',
+      /^the request: must be of type object$/,
+    ],
     [
       'a field too many',
       'POST',
@@ -447,7 +454,14 @@ describe('a request that is not what the route takes', () => {
       'request_too_large',
     ],
     ['too many rows', 'GET', '/admin/v1/certificates?limit=1001', undefined, 'request_malformed', /limit/],
-    ['an unknown condition', 'GET', '/admin/v1/certificates?subject=x', undefined, 'request_malformed'],
+    [
+      'an unknown condition',
+      'GET',
+      '/admin/v1/certificates?subject=x',
+      undefined,
+      'request_malformed',
+      /^the request: has no field “subject”$/,
+    ],
     ['an unknown status', 'GET', '/admin/v1/certificates?status=x', undefined, 'request_malformed'],
     ['no serial number', 'GET', '/admin/v1/certificates/issuing/xyz', undefined, 'request_malformed'],
     [
@@ -461,8 +475,24 @@ describe('a request that is not what the route takes', () => {
       'the revocation of a certificate that is not there',
       'POST',
       '/admin/v1/certificates/issuing/abcd/revoke',
-      {},
+      { reason: 'superseded' },
       'certificate_unknown',
+    ],
+    [
+      'a revocation without a reason',
+      'POST',
+      '/admin/v1/certificates/issuing/abcd/revoke',
+      {},
+      'request_malformed',
+      /^reason: is missing: one of unspecified, keyCompromise, .*, privilegeWithdrawn$/,
+    ],
+    [
+      'a revocation without a body',
+      'POST',
+      '/admin/v1/certificates/issuing/abcd/revoke',
+      undefined,
+      'request_malformed',
+      /^reason: is missing/,
     ],
     [
       'a reason that is none',
@@ -470,6 +500,7 @@ describe('a request that is not what the route takes', () => {
       '/admin/v1/certificates/issuing/abcd/revoke',
       { reason: 'removeFromCRL' },
       'request_malformed',
+      /^reason: must be one of unspecified, /,
     ],
     ['an approval of nothing', 'POST', '/admin/v1/requests/12345/approve', {}, 'request_unknown'],
     ['a denial of nothing', 'POST', '/admin/v1/requests/12345/deny', {}, 'request_unknown'],
@@ -486,6 +517,16 @@ describe('a request that is not what the route takes', () => {
       if (message !== undefined) assert.match(answer.json.message, message);
     });
   }
+});
+
+test('a body of another type is refused with the type that is wanted', async () => {
+  const answer = await fetch(`http://127.0.0.1:${admin.address.port}/admin/v1/challenges`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${tokens.administrator}`, 'content-type': 'text/plain' },
+    body: '{ "endpoint": "one-time" }',
+  });
+  assert.equal(answer.status, 400);
+  assert.match(((await answer.json()) as { message: string }).message, /Content-Type: application\/json/);
 });
 
 test('a store that does not answer is told in a word, and nothing of it', async () => {
@@ -793,7 +834,7 @@ describe('certificates', () => {
     assert.equal(await act('revoke', { reason: 'certificateHold' }), 'revoked');
     assert.equal(await act('release', {}), 'released');
     assert.equal(await act('revoke', { reason: 'keyCompromise', comment: 'lost in a train' }), 'revoked');
-    assert.equal(await act('revoke', {}), 'already');
+    assert.equal(await act('revoke', { reason: 'unspecified' }), 'already');
     const now = await ask(admin, 'GET', path, { token: token() });
     assert.partialDeepStrictEqual(now.json, { status: 'revoked', revocationReason: 'keyCompromise' });
     const [entry] = await server.store.auditEntries({ event: 'certificate.revoked', limit: 1 });

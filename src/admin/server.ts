@@ -102,6 +102,8 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
   await app.register(async (scope) => addNdesPages(scope, options));
   return { address: await listen(app, name, options), close: () => app.close() };
 }
+  // What is not JSON is refused as what it is.
+  app.removeContentTypeParser('text/plain');
 
 /** Sign in, authorise, parse, do, answer: in that order. */
 function addRoute(app: FastifyInstance, route: AdminRoute, options: AdminServerOptions): void {
@@ -276,7 +278,7 @@ function sourceOf(request: FastifyRequest): string {
 
 /** @throws PkiError `request_malformed` naming the field. */
 function parsed(schema: z.ZodObject, value: unknown): Readonly<Record<string, unknown>> {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, { error: inPlainWords });
   if (result.success) return result.data;
   const text = result.error.issues.map(
     ({ path, message }) => `${path.join('.') || 'the request'}: ${message}`,
@@ -300,11 +302,40 @@ function answerThrown(thrown: unknown, request: FastifyRequest, reply: FastifyRe
   if (errorTable[code].http >= 500)
     log.error(
       { err: thrown, method: request.method, path: request.routeOptions.url },
+/** What is wrong with a value, for what callers get wrong most often; the library's own words for the rest. */
+function inPlainWords(issue: z.core.$ZodRawIssue): string | undefined {
+  const oneOf = (values: readonly unknown[]) => `one of ${values.join(', ')}`;
+  const isMissing = issue.input === undefined;
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return `has no field ${issue.keys.map((key) => `“${key}”`).join(', ')}`;
+    case 'invalid_value':
+      return isMissing ? `is missing: ${oneOf(issue.values)}` : `must be ${oneOf(issue.values)}`;
+    case 'invalid_type':
+      return isMissing ? 'is missing' : `must be of type ${issue.expected}`;
+    default:
+      return undefined;
+  }
+}
+
       'an admin request failed',
     );
   // Whoever is signed in is told what is wrong with what he sent; what is wrong with us stays in the log.
   const isTold = thrown instanceof PkiError && kind === 'malformed';
-  return answerError(reply, code, isTold ? thrown.message : undefined);
+  return answerError(reply, code, isTold ? thrown.message : bodyProblem(thrown));
+}
+
+/** Why a body was not even looked at, if that is it. */
+function bodyProblem(thrown: unknown): string | undefined {
+  switch ((thrown as { readonly code?: unknown } | null)?.code) {
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return 'a body must be JSON, with the header Content-Type: application/json';
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+      return 'the body is not JSON';
+    default:
+      return undefined;
+  }
 }
 
 /** Our own errors by their code, those of the HTTP library by their status. */
