@@ -7,7 +7,7 @@ import {
   certRepIn,
   DAY_MS,
   type EndpointName,
-  enrolAt,
+  enrolled,
   envelopeOf,
   FixtureClock,
   type HttpAnswer,
@@ -25,7 +25,6 @@ import {
   type TestServer,
 } from '../../test/support/authorities-fixture.ts';
 import {
-  type Certificate,
   integer,
   nameFromString,
   octetString,
@@ -61,18 +60,10 @@ before(async () => {
     clock,
     renewal: { challenge: 'notNeeded', key: 'changedOrSame', names: 'asBefore', windowMs: 365 * DAY_MS },
   });
-  device = await enrolled(keys.device);
-  other = await enrolled(keys.other);
+  device = await enrolled(server, { key: keys.device });
+  other = await enrolled(server, { key: keys.other });
 });
 after(() => server.close());
-
-async function enrolled(key = keys.device): Promise<MessageSigner> {
-  const csr = await requestOf({ key, challengePassword: staticSecret });
-  const transactionID = randomBytes(8).toString('hex');
-  const certRep = await enrolAt(server, 'static', { csr, signer: await selfSigned(key), transactionID });
-  assert.equal(certRep.pkiStatus, 'SUCCESS', JSON.stringify(certRep));
-  return { key, certificate: certRep.certificates[0] as Certificate };
-}
 
 /** Sends a message and reads the CertRep, whatever it says. */
 async function ask(
@@ -276,7 +267,7 @@ describe('GetCert and GetCRL', () => {
   const numberOf = ({ certificate }: MessageSigner) => certificate.serialNumber;
   /** A device whose certificate is revoked, held or expired. */
   const spoilt = async (reason: 'keyCompromise' | 'certificateHold') => {
-    const signer = await enrolled(await newRsaKey());
+    const signer = await enrolled(server, { key: await newRsaKey() });
     const serialNumber = numberOf(signer);
     await server.ca.revoke({ issuer: 'issuing', serialNumber, reason, actor: 'test', text: '' });
     return signer;

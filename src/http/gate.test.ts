@@ -8,11 +8,10 @@ import {
   type HttpAnswer,
   keys,
   messageOf,
-  newRsaKey,
   openTestServer,
   recordsIn,
   requestOf,
-  selfSigned,
+  smallSigner,
   staticSecret,
   type TestServer,
 } from '../../test/support/authorities-fixture.ts';
@@ -124,7 +123,7 @@ describe('at the door', () => {
   });
 
   test('of a crowd each gets a certificate or is told to come back, and nothing that was begun is lost', async () => {
-    const signer = await selfSigned(await newRsaKey(1024));
+    const signer = await smallSigner();
     const crowd = await Promise.all(
       Array.from({ length: 200 }, async (_, index) => {
         const csr = await requestOf({

@@ -13,11 +13,10 @@ import {
   keys,
   type MessageSigner,
   messageOf,
-  newRsaKey,
   openTestServer,
   recordsIn,
   requestOf,
-  selfSigned,
+  smallSigner,
   staticSecret,
   type TestServer,
 } from '../../test/support/authorities-fixture.ts';
@@ -53,11 +52,10 @@ import { readPkiMessage, verifyPkiMessage } from '../scep/index.ts';
 import { failInfoOf, failInfoTextOf, messageTypes, pkiStatusOf, transactionIDOf } from '../scep/message.ts';
 
 let server: TestServer;
-/** Small, so that making messages takes less time than answering them. */
 let signer: MessageSigner;
 before(async () => {
   server = await openTestServer();
-  signer = await selfSigned(await newRsaKey(1024));
+  signer = await smallSigner();
 });
 after(() => server.close());
 

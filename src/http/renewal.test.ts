@@ -10,6 +10,7 @@ import {
   DAY_MS,
   type EndpointName,
   enrolAt,
+  enrolled,
   exchange,
   type FixtureClock,
   inDays,
@@ -80,21 +81,6 @@ async function withServer(
   } finally {
     await server.close();
   }
-}
-
-/** Enrols with a challenge, as a device does first. */
-async function enrolled(
-  server: TestServer,
-  fields: RequestFields = {},
-  endpoint: EndpointName = 'static',
-  signer?: MessageSigner,
-): Promise<MessageSigner & { readonly certificate: Certificate }> {
-  const { key = keys.device } = fields;
-  const csr = await requestOf({ challengePassword: staticSecret, ...fields, key });
-  const by = signer ?? (await selfSigned(key));
-  const certRep = await enrolAt(server, endpoint, { csr, signer: by, transactionID: freshTransaction() });
-  assert.equal(certRep.pkiStatus, 'SUCCESS', JSON.stringify(certRep));
-  return { key, certificate: certRep.certificates[0] as Certificate };
 }
 
 /** Asks for a new certificate, signed with an old one. */

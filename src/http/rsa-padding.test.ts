@@ -7,11 +7,10 @@ import {
   certRepIn,
   type MessageSigner,
   messageOf,
-  newRsaKey,
   openTestServer,
   recordsIn,
   requestOf,
-  selfSigned,
+  smallSigner,
   staticSecret,
   type TestServer,
 } from '../../test/support/authorities-fixture.ts';
@@ -29,11 +28,10 @@ import { buildDigestInfo } from '../keys/rsa-padding.ts';
 import { parseCertRep } from '../scep/index.ts';
 
 let server: TestServer;
-/** Small, so that making messages takes less time than answering them. */
 let signer: MessageSigner;
 before(async () => {
   server = await openTestServer();
-  signer = await selfSigned(await newRsaKey(1024));
+  signer = await smallSigner();
 });
 after(() => server.close());
 

@@ -553,6 +553,11 @@ export async function selfSigned(
   return { key, certificate: await buildSelfSigned(fields, key.signs) };
 }
 
+/** A signer with a small key: to make messages takes less time than to answer them. */
+export async function smallSigner(): Promise<MessageSigner> {
+  return await selfSigned(await newRsaKey(1024));
+}
+
 /** The signer of messages that do not name another. */
 export const defaultSigner = await selfSigned(keys.device);
 
@@ -634,6 +639,23 @@ export async function enrolAt(
   const answer = await server.post(endpoint, await messageOf({ ...fields, senderNonce }));
   if (answer.status !== 200) return { pkiStatus: 'HTTP', status: answer.status, answer };
   return await certRepIn(answer, { ...fields, senderNonce });
+}
+
+/** Enrols with a challenge, as a device does first; what it gets can sign its next messages. */
+export async function enrolled(
+  server: TestServer,
+  fields: RequestFields = {},
+  endpoint: EndpointName = 'static',
+  signer?: MessageSigner,
+): Promise<MessageSigner> {
+  const { key = keys.device } = fields;
+  const certRep = await enrolAt(server, endpoint, {
+    csr: await requestOf({ challengePassword: staticSecret, ...fields, key }),
+    signer: signer ?? (await selfSigned(key)),
+    transactionID: randomBytes(8).toString('hex'),
+  });
+  assert.equal(certRep.pkiStatus, 'SUCCESS', JSON.stringify(certRep));
+  return { key, certificate: certRep.certificates[0] as Certificate };
 }
 
 /** Every certificate that the store knows of, whatever its state. */
