@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import type { FastifyInstance } from 'fastify';
@@ -151,6 +152,36 @@ describe('openHttpServer', () => {
         );
       },
     ));
+
+  test('one connection too many is hung up on, until another one ends', async () => {
+    const connectionsMax = 2;
+    const options = { host: '127.0.0.1', port: 0, log: silent, doors: () => {}, connectionsMax };
+    const server = await openHttpServer(options);
+    const { port } = server.address;
+    const healthz = 'GET /healthz HTTP/1.0\r\n\r\n';
+    const idle = await Promise.all(
+      Array.from({ length: connectionsMax }, async () => {
+        const socket = connect(port, '127.0.0.1');
+        // An answer says that the server has taken it.
+        socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+        await once(socket, 'data');
+        return socket;
+      }),
+    );
+    try {
+      assert.equal(await raw(port, healthz).catch(() => ''), '');
+      idle[0]?.destroy();
+      const deadline = performance.now() + 10_000;
+      while (!(await raw(port, healthz).catch(() => '')).startsWith('HTTP/1.1 200 '))
+        assert.ok(
+          performance.now() < deadline,
+          'the place of a connection that ended is not given to another',
+        );
+    } finally {
+      for (const socket of idle) socket.destroy();
+      await server.close();
+    }
+  });
 
   test('closing lets a running request end', async () => {
     let finish = () => {};

@@ -10,6 +10,11 @@ const HEADER_BYTES_MAX = 128 * 1024;
 const REQUEST_TIMEOUT_MS = 60_000;
 /** Longer than a connector or a proxy keeps its side, so that it is never us who cut a reused connection. */
 const KEEP_ALIVE_MS = 75_000;
+/**
+ * Each may hold a head of 128 KiB. A thread serves some hundred requests a second, and a client that comes without a
+ * connector leaves its connection open for as long as `KEEP_ALIVE_MS`.
+ */
+const CONNECTIONS_MAX = 10_000;
 /** How long a request may go on once we are to end: one that never comes to its end must not hold us up. */
 const GRACE_MS = 10_000;
 
@@ -36,6 +41,8 @@ export interface HttpServerOptions extends ListenAddress {
   readonly forwarders?: readonly string[];
   /** `alone` if absent. */
   readonly sharing?: PortSharing;
+  /** What comes beyond is hung up on; 10,000 if absent. */
+  readonly connectionsMax?: number;
   readonly log: Log;
   /** Adds the routes. */
   readonly doors: (app: FastifyInstance) => void;
@@ -81,6 +88,7 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
   app.setErrorHandler(answerError);
   app.get('/healthz', (_request, reply) => reply.send({ status: 'ok' }));
   options.doors(app);
+  app.server.maxConnections = options.connectionsMax ?? CONNECTIONS_MAX;
   const address = await listen(app, 'the server', options, options.sharing);
   return {
     address,
