@@ -10,6 +10,7 @@ import { keyUsages } from './codec/extension.ts';
 import { oid } from './codec/oid.ts';
 import { PkiError } from './errors.ts';
 import type { KeyPlace } from './keys/index.ts';
+import { knownRoles } from './mdm/access-tokens.ts';
 import { clientProfileNames } from './scep/profiles.ts';
 
 const UNITS_MS: Readonly<Record<string, number>> = {
@@ -868,6 +869,15 @@ const server = z
           .enum(['modern', 'legacy'])
           .default('modern')
           .describe('Of the PFX: AES-256 and SHA-256; or Triple DES and SHA-1, for old importers.'),
+        importKeys: z
+          .array(
+            z.strictObject({
+              name: z.string().min(1).max(256).describe('As importers name it: `--key-name`.'),
+              key: key.describe('RSA. No other machine needs it.'),
+            }),
+          )
+          .default([])
+          .describe('Keys that the passwords of imported PFX are encrypted to.'),
         every: durationMs.default(30_000).describe('How often it looks for requests.'),
         archive: z
           .strictObject({
@@ -1056,7 +1066,20 @@ const mdm = z
     key: fileKey.optional(),
     databaseFile: file,
     tenant: z.string().min(1),
-    applications: z.array(z.strictObject({ appId: z.string().min(1), secret })).min(1),
+    applications: z
+      .array(
+        z.strictObject({
+          appId: z.string().min(1),
+          secret,
+          roles: z
+            .array(z.enum(knownRoles))
+            .min(1)
+            .optional()
+            .describe('Application permissions; those that a SCEP server needs if absent.'),
+        }),
+      )
+      .min(1)
+      .describe('App registrations: who may ask for tokens.'),
     pkcsConnectors: z
       .array(z.strictObject({ name: z.string().min(1).max(100), secret }))
       .default([])

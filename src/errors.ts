@@ -390,8 +390,9 @@ const table = {
     kind: 'refused',
     http: 403,
     text: 'the PFX cannot be opened',
-    cause: 'An archived or delivered PFX is not encrypted to the keys that were shown, or was changed.',
-    mend: 'Compare the fingerprints of the certificates with those that it was encrypted to; both keys are needed.',
+    cause:
+      'An archived or delivered PFX is not encrypted to the keys that were shown, or was changed; or the password of an imported one is not encrypted to a key of the connector (`server.pfx.importKeys`).',
+    mend: 'Compare the fingerprints of the certificates with those that it was encrypted to; both recovery keys are needed. Import a PFX again with the connector’s public key and its name.',
   },
   subject_missing: {
     kind: 'refused',

@@ -24,7 +24,7 @@ import {
   type JoinRequest,
   MdmClient,
   mdmUrlOf,
-  type PkcsProfile,
+  type PfxProfile,
   type ProfileReport,
   type ReportedState,
   type ScepProfile,
@@ -82,13 +82,17 @@ export type ProfileResult = {
       readonly store: 'root' | 'intermediate';
       readonly thumbprint: string;
     }
-  | { readonly kind: 'scep'; readonly outcome: 'kept'; readonly thumbprint: string; readonly notAfter: Date }
-  | ({ readonly kind: 'scep'; readonly reason: EnrolmentReason } & EnrolmentResult)
-  | { readonly kind: 'pkcs'; readonly outcome: 'kept'; readonly thumbprint: string; readonly notAfter: Date }
-  /** A connector is at work on it. */
-  | { readonly kind: 'pkcs'; readonly outcome: 'pending' }
   | {
-      readonly kind: 'pkcs';
+      readonly kind: IdentityRecord['kind'];
+      readonly outcome: 'kept';
+      readonly thumbprint: string;
+      readonly notAfter: Date;
+    }
+  | ({ readonly kind: 'scep'; readonly reason: EnrolmentReason } & EnrolmentResult)
+  /** A connector is at work on it. */
+  | { readonly kind: PfxProfile['kind']; readonly outcome: 'pending' }
+  | {
+      readonly kind: PfxProfile['kind'];
       readonly outcome: 'installed';
       readonly certificate: Certificate;
       readonly eventId: number;
@@ -97,7 +101,7 @@ export type ProfileResult = {
   | { readonly kind: ProfileRecord['kind']; readonly outcome: 'removed'; readonly thumbprint: string }
   /** A trusted certificate that was refused, a profile that the MDM could not make out, or of a kind not known here. */
   | {
-      readonly kind: 'trustedCertificate' | 'pkcs' | 'failed' | 'unknown';
+      readonly kind: 'trustedCertificate' | PfxProfile['kind'] | 'failed' | 'unknown';
       readonly outcome: 'failed';
       readonly detail: string;
       readonly eventId: number;
@@ -303,7 +307,7 @@ export class Device {
   }
 
   /**
-   * The private key of the certificate that a SCEP or PKCS profile brought; `undefined` if it brought none.
+   * The private key of the certificate that a profile brought; `undefined` if it brought none.
    *
    * @throws PkiError `key_locked`.
    */
@@ -336,15 +340,14 @@ export class Device {
     // Step 3: trusted certificates, roots first. A certificate is verified against them.
     for (const profile of inOrder(profiles)) {
       if (profile.kind === 'trustedCertificate') results.push(await this.#trust(profile, options));
-      else if (profile.kind !== 'scep' && profile.kind !== 'pkcs')
-        results.push(await this.#notApplied(profile));
+      else if ('error' in profile) results.push(await this.#notApplied(profile));
     }
     // Step 4: certificates of the device's own.
     const http = new HttpClient({ timeoutMs: HTTP_TIMEOUT_MS, tlsRoots: await this.#tlsRoots() });
     try {
       for (const profile of profiles) {
         if (profile.kind === 'scep') results.push(await this.#scep(profile, http, options));
-        else if (profile.kind === 'pkcs') results.push(await this.#pkcs(profile, mdm));
+        else if ('pfx' in profile) results.push(await this.#pfx(profile, mdm));
       }
     } finally {
       http.close();
@@ -380,7 +383,7 @@ export class Device {
     }
   }
 
-  /** Certificates of SCEP and PKCS profiles that are whole: a leaf without its key, or the reverse, is as good as none. */
+  /** Certificates of the device's own that are whole: a leaf without its key, or the reverse, is as good as none. */
   async #installed(): Promise<InstalledCertificate[]> {
     const installed: InstalledCertificate[] = [];
     for (const record of await this.folder.profiles()) {
@@ -485,14 +488,7 @@ export class Device {
       profile.challenge === undefined &&
       record !== undefined
     ) {
-      return {
-        kind,
-        profileId,
-        displayName,
-        outcome: 'kept',
-        thumbprint: record.thumbprint,
-        notAfter: record.notAfter,
-      };
+      return kept(profile, record);
     }
     const result = await enrol({
       folder: this.folder,
@@ -510,8 +506,8 @@ export class Device {
     return { kind, profileId, displayName, reason, ...result };
   }
 
-  /** Takes the PFX that a connector made, or sees to it that one can be made. */
-  async #pkcs(profile: PkcsProfile, mdm: MdmClient): Promise<ProfileResult> {
+  /** Takes the PFX that a connector brought, or sees to it that one can be brought. */
+  async #pfx(profile: PfxProfile, mdm: MdmClient): Promise<ProfileResult> {
     const { kind, profileId, displayName, pfx } = profile;
     const records = await this.folder.profiles();
     const delivery = await this.folder.delivery();
@@ -547,15 +543,8 @@ export class Device {
       await this.events.write('pfxAwaited', message, { profileId });
     }
     const record = records.find((each) => each.profileId === profileId);
-    return record?.kind === 'pkcs' && pfx === 'none'
-      ? {
-          kind,
-          profileId,
-          displayName,
-          outcome: 'kept',
-          thumbprint: record.thumbprint,
-          notAfter: record.notAfter,
-        }
+    return record !== undefined && isIdentity(record) && pfx === 'none'
+      ? kept(profile, record)
       : { kind, profileId, displayName, outcome: 'pending' };
   }
 
@@ -568,7 +557,7 @@ export class Device {
   }
 
   async #trustFor(
-    profile: ScepProfile | PkcsProfile,
+    profile: ScepProfile | PfxProfile,
     records: readonly ProfileRecord[],
   ): Promise<Trust | undefined> {
     const named = records.find((record) => record.profileId === profile.rootCertificate);
@@ -671,6 +660,14 @@ export function enrolmentReasonFor(
   return remainingMs <= (lifetimeMs * profile.renewalThresholdPercentage) / 100 ? 'renewal' : undefined;
 }
 
+/** The device has what the profile is to bring. */
+function kept(
+  { kind, profileId, displayName }: ScepProfile | PfxProfile,
+  { thumbprint, notAfter }: IdentityRecord,
+): ProfileResult {
+  return { kind, profileId, displayName, outcome: 'kept', thumbprint, notAfter };
+}
+
 /** What the MDM is told of a result: what changed, or went wrong. */
 function reportOf(result: ProfileResult): ProfileReport[] {
   const { profileId } = result;
@@ -697,14 +694,13 @@ function reportOf(result: ProfileResult): ProfileReport[] {
     }
     case 'pending':
     case 'failed': {
-      // The MDM knows that it waits for the connector.
-      if (result.kind === 'pkcs' && result.outcome === 'pending') return [];
-      const { eventId } = result;
       if (result.kind === 'scep') {
-        return [{ profileId, issuanceState: result.issuanceState, errorCode: result.hResult, eventId }];
+        const { issuanceState, hResult, eventId } = result;
+        return [{ profileId, issuanceState, errorCode: hResult, eventId }];
       }
-      // What the MDM could not make out it knows already.
-      if (result.kind !== 'trustedCertificate' && result.kind !== 'pkcs') return [];
+      // The MDM knows that it waits for the connector, and what it could not make out.
+      if (result.outcome === 'pending' || result.kind === 'failed' || result.kind === 'unknown') return [];
+      const { eventId } = result;
       return [{ profileId, issuanceState: 'installFailed', errorCode: hResults.E_FAIL.value, eventId }];
     }
   }

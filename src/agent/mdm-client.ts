@@ -81,11 +81,9 @@ const scepProfile = z.object({
 /** A profile that lets the device get a certificate, made out for this device. */
 export type ScepProfile = z.output<typeof scepProfile>;
 
-const pkcsProfile = z.object({
-  kind: z.literal('pkcs'),
+const pfxFields = {
   ...head,
   rootCertificate: profileId,
-  renewalThresholdPercentage: z.int().min(1).max(99),
   /** `recipientWanted`: the device is to name a certificate to encrypt to. `ready`: the rest is here. */
   pfx: z.enum(['recipientWanted', 'pending', 'ready', 'none']),
   /** CMS EnvelopedData around the PFX, and around its password. */
@@ -97,10 +95,13 @@ const pkcsProfile = z.object({
     .base64()
     .transform((text): Uint8Array => Buffer.from(text, 'base64'))
     .optional(),
-});
+};
 
-/** A profile that brings a key and a certificate which a connector has made for this device. */
-export type PkcsProfile = z.output<typeof pkcsProfile>;
+const pkcsProfile = z.object({ kind: z.literal('pkcs'), ...pfxFields });
+const importedPfxProfile = z.object({ kind: z.literal('importedPfx'), ...pfxFields });
+
+/** A profile that brings a key and a certificate which a connector has made for this device, or which were imported. */
+export type PfxProfile = z.output<typeof pkcsProfile> | z.output<typeof importedPfxProfile>;
 
 const failedProfile = z.object({ kind: z.literal('failed'), ...head, error: z.string() });
 
@@ -110,7 +111,7 @@ const anyProfile = z.object({ kind: z.string(), ...head });
 export type DeviceProfile =
   | TrustedCertificateProfile
   | ScepProfile
-  | PkcsProfile
+  | PfxProfile
   | z.output<typeof failedProfile>
   | (Omit<z.output<typeof anyProfile>, 'kind'> & { readonly kind: 'unknown'; readonly error: string });
 
@@ -311,12 +312,14 @@ type AnyProfileSchema =
   | typeof trustedCertificateProfile
   | typeof scepProfile
   | typeof pkcsProfile
+  | typeof importedPfxProfile
   | typeof failedProfile;
 
 const profileSchemas: ReadonlyMap<string, AnyProfileSchema> = new Map<string, AnyProfileSchema>([
   ['trustedCertificate', trustedCertificateProfile],
   ['scep', scepProfile],
   ['pkcs', pkcsProfile],
+  ['importedPfx', importedPfxProfile],
   ['failed', failedProfile],
 ]);
 

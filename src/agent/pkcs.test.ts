@@ -5,12 +5,18 @@ import { join as pathOf } from 'node:path';
 import { test } from 'node:test';
 import { certificates as authorities, issuer } from '../../test/support/authorities-fixture.ts';
 import {
+  application,
   certificates,
+  intermediateProfile,
   keys,
   MovableClock,
   openTestMdm,
   rootPem,
+  rootProfile,
+  type TestKey,
   temporaryFolder,
+  tenant as tenantId,
+  testCertificate,
   tlsServer,
 } from '../../test/support/mdm-fixture.ts';
 import { builtInTemplates, CertificateAuthority } from '../ca/index.ts';
@@ -21,8 +27,9 @@ import {
   parseCertificate,
   sameOctets,
 } from '../codec/index.ts';
+import { importRole } from '../mdm/access-tokens.ts';
 import type { OpenMdm } from '../mdm/index.ts';
-import { PfxConnector, PkcsQueue } from '../pfx/index.ts';
+import { type ImportedPfx, importPfx, PfxConnector, PkcsQueue } from '../pfx/index.ts';
 import { RegistrationAuthority } from '../ra/index.ts';
 import { openPkiStore } from '../store/index.ts';
 import { openLog, systemClock } from '../telemetry.ts';
@@ -55,6 +62,8 @@ const pkcsProfile = {
   rootCertificate: 'pki-issuing',
 };
 
+const importer = { appId: 'bbbbbbbb-0000-4000-8000-000000000001', secret: 'importer', roles: [importRole] };
+
 interface Tenant {
   readonly mdm: OpenMdm;
   readonly device: Device;
@@ -70,6 +79,7 @@ async function withTenant(run: (tenant: Tenant) => Promise<void>): Promise<void>
     tls: tlsServer,
     clock: new MovableClock(),
     pkcsConnectors: [{ name: 'connector-1', secret }],
+    applications: [application, importer],
   });
   const store = await openPkiStore({ sqlite: pathOf(parent.path, 'pki.sqlite') });
   const queue = new PkcsQueue({ url: mdm.publicUrl, secret, extraCa: rootPem });
@@ -100,6 +110,7 @@ async function withTenant(run: (tenant: Tenant) => Promise<void>): Promise<void>
       issuer: 'issuing',
       chain: [authorities.issuing, authorities.root],
       templates: [{ name: 'client-authentication', archival: 'none' }],
+      importKeys: [{ name: 'import-key', decrypt: keys.other.decrypt }],
       form: 'modern',
       log,
     });
@@ -123,13 +134,13 @@ async function withTenant(run: (tenant: Tenant) => Promise<void>): Promise<void>
   }
 }
 
-function outcomeOf(result: SyncResult): string | undefined {
+function outcomeOf(result: SyncResult, profileId = 'pkcs'): string | undefined {
   assert.ok(result.outcome === 'completed', JSON.stringify(result));
-  return result.profiles.find(({ profileId }) => profileId === 'pkcs')?.outcome;
+  return result.profiles.find((each) => each.profileId === profileId)?.outcome;
 }
 
-const stateOf = ({ mdm }: OpenMdm) =>
-  mdm.profileStates().find(({ profileId }) => profileId === 'pkcs')?.issuanceState;
+const stateOf = ({ mdm }: OpenMdm, profileId = 'pkcs') =>
+  mdm.profileStates().find((each) => each.profileId === profileId)?.issuanceState;
 
 test('a PKCS profile ends with a key and a certificate on the device', () =>
   withTenant(async ({ mdm, device, folder, round }) => {
@@ -256,4 +267,199 @@ test('a PFX that is not for the device, or of a CA that it does not trust, is re
       });
       await device.sync();
     }
+  }));
+
+const importedProfile = {
+  kind: 'importedPfx',
+  profileId: 'smime',
+  displayName: 'S/MIME encryption',
+  intendedPurpose: 'smimeEncryption',
+  rootCertificate: 'intermediate',
+};
+
+/** A tenant in which PFX are imported for the user of the device, under another CA than the connector's. */
+const withImports = (
+  run: (
+    tenant: Tenant & {
+      /** Imports one, as `leafgate pfx import` does. */
+      readonly imports: (
+        key: TestKey,
+        name: string,
+        changes?: Partial<ImportedPfx>,
+      ) => Promise<Awaited<ReturnType<typeof importPfx>>>;
+      readonly outcome: () => Promise<string | undefined>;
+      readonly state: () => string | undefined;
+    },
+  ) => Promise<void>,
+) =>
+  withTenant(async (tenant) => {
+    const { mdm } = tenant.mdm;
+    await mdm.deleteProfile('pkcs');
+    for (const profile of [rootProfile, intermediateProfile, importedProfile])
+      await mdm.upsertProfile(profile);
+    const [ada] = await mdm.importUsers([
+      { userPrincipalName: 'ada@example.com' },
+      { userPrincipalName: 'bob@example.com' },
+    ]);
+    await mdm.setDeviceUser(tenant.device.identity.deviceId, ada);
+    await run({
+      ...tenant,
+      outcome: async () => outcomeOf(await tenant.device.sync(), 'smime'),
+      state: () => stateOf(tenant.mdm, 'smime'),
+      imports: async (key, name, changes = {}) => {
+        const certificate = await testCertificate({
+          subject: `CN=${name}`,
+          key,
+          kind: 'other',
+          issuer: { certificate: certificates.issuing, key: keys.issuing },
+        });
+        const pfx = await buildPkcs12({
+          privateKey: createPrivateKey(key.pem).export({ format: 'der', type: 'pkcs8' }),
+          certificate,
+          chain: [certificates.issuing],
+          password: 'of the PFX',
+          form: 'legacy',
+        });
+        return await importPfx(
+          {
+            pfx,
+            password: 'of the PFX',
+            userPrincipalName: 'ada@example.com',
+            intendedPurpose: 'smimeEncryption',
+            providerName: 'file',
+            keyName: 'import-key',
+            publicKey: keys.other.spki,
+            importedAt: new Date(),
+            ...changes,
+          },
+          {
+            graph: tenant.mdm.publicUrl,
+            authority: tenant.mdm.publicUrl,
+            tenant: tenantId,
+            ...importer,
+            extraCa: rootPem,
+          },
+        );
+      },
+    });
+  });
+
+test('an imported PFX is opened on the device of its user, and goes when it is deleted', () =>
+  withImports(async ({ mdm, device, folder, round, imports, outcome, state }) => {
+    assert.equal(await outcome(), undefined, 'there is nothing for the user yet');
+    assert.equal(state(), 'unknown');
+    await imports(keys.device, 'for signing', { intendedPurpose: 'smimeSigning' });
+    await imports(keys.device, 'for Bob', { userPrincipalName: 'bob@example.com' });
+    assert.equal(await outcome(), undefined);
+
+    const certificate = await imports(keys.device, 'Ada');
+    assert.equal(await outcome(), 'pending');
+    assert.equal(await outcome(), 'pending');
+    assert.equal(state(), 'issuePending');
+    assert.equal((await round()).delivered, 1);
+    assert.equal(state(), 'issued');
+    assert.equal(await outcome(), 'installed');
+    assert.equal(state(), 'installed');
+
+    const [identity] = await device.identities();
+    assert.ok(identity !== undefined && sameOctets(identity.certificate.raw, certificate.raw));
+    const key = await device.privateKey('smime');
+    assert.ok(key !== undefined && sameOctets(key.spki, certificate.spki));
+    const [shown] = mdm.mdm.profileStates().filter(({ profileId }) => profileId === 'smime');
+    assert.equal(shown?.serialNumber, certificate.serialNumber.toUpperCase());
+    assert.equal(await outcome(), 'kept');
+    assert.equal((await round()).delivered, 0);
+
+    // What was imported is not this device's alone, and no CA of ours has made it: nothing asks for its revocation.
+    assert.deepEqual(mdm.mdm.certificates(), []);
+
+    const user = mdm.mdm.user('ada@example.com');
+    assert.ok(user !== undefined);
+    const id = { userId: user.userId, thumbprint: shown?.thumbprint ?? '' };
+    assert.equal(await mdm.mdm.importedPfx.delete(id), true);
+    assert.equal(await outcome(), 'removed');
+    assert.equal(state(), 'deleted');
+    assert.deepEqual(await readdir(pathOf(folder, 'keys')), []);
+    assert.equal(mdm.mdm.revocationBacklog(), 0);
+  }));
+
+test('the next imported PFX takes the place of the one before', () =>
+  withImports(async ({ device, round, imports, outcome }) => {
+    await imports(keys.device, 'Ada');
+    await outcome();
+    await outcome();
+    await round();
+    assert.equal(await outcome(), 'installed');
+    const next = await imports(keys.signer, 'Ada again');
+    assert.equal(await outcome(), 'pending');
+    assert.equal((await device.identities()).length, 1, 'the one before is there until then');
+    assert.equal((await round()).delivered, 1);
+    assert.equal(await outcome(), 'installed');
+    const [identity] = await device.identities();
+    assert.ok(identity !== undefined && sameOctets(identity.certificate.raw, next.raw));
+  }));
+
+for (const [name, part] of [
+  ['is unassigned', ({ mdm }: OpenMdm) => mdm.setAssignments('smime', [])],
+  ['is retired', async ({ mdm }: OpenMdm) => mdm.setDeviceState(mdm.devices()[0]?.deviceId ?? '', 'retired')],
+  [
+    'comes to another user',
+    async ({ mdm }: OpenMdm) =>
+      mdm.setDeviceUser(mdm.devices()[0]?.deviceId ?? '', mdm.user('bob@example.com')),
+  ],
+  [
+    'comes to another user who has one too',
+    async ({ mdm }: OpenMdm, imports: (name: string) => Promise<unknown>) => {
+      await imports('bob@example.com');
+      await mdm.setDeviceUser(mdm.devices()[0]?.deviceId ?? '', mdm.user('bob@example.com'));
+    },
+  ],
+] as const) {
+  test(`a device that ${name} gives the imported PFX up at once`, () =>
+    withImports(async ({ mdm, folder, round, imports, outcome }) => {
+      await imports(keys.device, 'Ada');
+      await outcome();
+      await outcome();
+      await round();
+      assert.equal(await outcome(), 'installed');
+      await part(mdm, (userPrincipalName) => imports(keys.signer, 'Bob', { userPrincipalName }));
+      assert.equal(await outcome(), 'removed');
+      assert.deepEqual(await readdir(pathOf(folder, 'keys')), []);
+    }));
+}
+
+test('an imported PFX under no root of the device is refused, and one that does not open shows', () =>
+  withImports(async ({ mdm, folder, round, imports, outcome, state }) => {
+    await mdm.mdm.upsertProfile({ ...importedProfile, rootCertificate: 'pki-issuing' });
+    await imports(keys.device, 'Ada');
+    await outcome();
+    await outcome();
+    await round();
+    assert.equal(await outcome(), 'failed');
+    assert.equal(state(), 'installFailed');
+    assert.deepEqual(await readdir(pathOf(folder, 'keys')), []);
+
+    await mdm.mdm.upsertProfile(importedProfile);
+    assert.equal(await outcome(), 'installed', 'it waited for the mended profile');
+    await imports(keys.signer, 'Ada again', { keyName: 'unknown' });
+    await outcome();
+    assert.equal((await round()).refused, 1);
+    assert.equal(state(), 'issueFailed');
+    const [shown] = mdm.mdm.profileStates().filter(({ profileId }) => profileId === 'smime');
+    assert.equal(shown?.errorCode, 0x80070056);
+  }));
+
+test('a device that is lost gets no imported PFX', () =>
+  withImports(async ({ mdm, device, round, imports, outcome }) => {
+    await imports(keys.device, 'Ada');
+    await outcome();
+    await outcome();
+    await mdm.mdm.setDeviceState(device.identity.deviceId, 'lost');
+    assert.equal((await round()).delivered, 0);
+    await outcome();
+    assert.deepEqual(await device.identities(), []);
+    await mdm.mdm.setDeviceState(device.identity.deviceId, 'enrolled');
+    await outcome();
+    assert.equal((await round()).delivered, 1);
+    assert.equal(await outcome(), 'installed');
   }));

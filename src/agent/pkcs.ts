@@ -1,4 +1,4 @@
-/** A key that a connector made for this device: opened with the device's delivery key, checked, installed. */
+/** A PFX that a connector encrypted to this device: opened with the device's delivery key, checked, installed. */
 import {
   basicConstraintsOf,
   type Certificate,
@@ -15,9 +15,9 @@ import type { PrivateKey } from '../keys/index.ts';
 import { buildSelfSigned } from '../scep/index.ts';
 import type { Clock } from '../telemetry.ts';
 import type { EventLog } from './event-log.ts';
-import type { PkcsProfile } from './mdm-client.ts';
+import type { PfxProfile } from './mdm-client.ts';
 import { findTrustedPath, type Trust } from './registration-authority.ts';
-import type { DeviceFolder, PkcsRecord } from './state.ts';
+import type { DeviceFolder, PfxRecord } from './state.ts';
 
 /** It is a name for a key, which is made anew with the device's folder; nobody looks at its dates but this device. */
 const DELIVERY_LIFETIME_MS = 10 * 365 * 24 * 60 * 60 * 1000;
@@ -38,7 +38,7 @@ export async function newDelivery(key: PrivateKey, deviceId: string, now: Date):
 /** What installing takes. */
 export interface PfxOptions {
   readonly folder: DeviceFolder;
-  readonly profile: PkcsProfile;
+  readonly profile: PfxProfile;
   readonly trust: Trust | undefined;
   readonly events: EventLog;
   readonly clock: Clock;
@@ -60,7 +60,7 @@ export type PfxResult =
  */
 export async function installPfx(options: PfxOptions): Promise<PfxResult> {
   const { folder, profile, events } = options;
-  const { profileId, displayName, version, renewalThresholdPercentage } = profile;
+  const { kind, profileId, displayName, version } = profile;
   let opened: Pkcs12 | undefined;
   try {
     opened = await openPfx(folder, profile);
@@ -68,8 +68,8 @@ export async function installPfx(options: PfxOptions): Promise<PfxResult> {
     const keyFile = await folder.importKey(opened.privateKey);
     for (const intermediate of chain.slice(0, -1)) await folder.putCertificate('intermediate', intermediate);
     await folder.putCertificate('my', leaf);
-    const record: PkcsRecord = {
-      kind: 'pkcs',
+    const record: PfxRecord = {
+      kind,
       profileId,
       version,
       displayName,
@@ -78,7 +78,6 @@ export async function installPfx(options: PfxOptions): Promise<PfxResult> {
       serialNumber: leaf.serialNumber,
       notBefore: leaf.notBefore,
       notAfter: leaf.notAfter,
-      renewalThresholdPercentage,
       chain: chain.map(({ raw }) => thumbprintOf(raw)),
     };
     await folder.putProfile(record);
@@ -99,7 +98,7 @@ export async function installPfx(options: PfxOptions): Promise<PfxResult> {
   }
 }
 
-async function openPfx(folder: DeviceFolder, profile: PkcsProfile): Promise<Pkcs12> {
+async function openPfx(folder: DeviceFolder, profile: PfxProfile): Promise<Pkcs12> {
   const { encryptedPfxBlob, encryptedPfxPassword } = profile;
   const delivery = await folder.delivery();
   if (delivery === undefined || encryptedPfxBlob === undefined || encryptedPfxPassword === undefined)

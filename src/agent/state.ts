@@ -77,7 +77,7 @@ const profileRecord = z.discriminatedUnion('kind', [
     transactionID: z.string(),
   }),
   z.object({
-    kind: z.literal('pkcs'),
+    kind: z.enum(['pkcs', 'importedPfx']),
     profileId,
     version: z.int(),
     displayName: z.string(),
@@ -87,7 +87,6 @@ const profileRecord = z.discriminatedUnion('kind', [
     serialNumber: z.string(),
     notBefore: instant,
     notAfter: instant,
-    renewalThresholdPercentage: z.int(),
     chain: z.array(thumbprint).min(1),
   }),
 ]);
@@ -98,11 +97,11 @@ export type ProfileRecord = z.output<typeof profileRecord>;
 /** What a SCEP profile brought. */
 export type ScepRecord = Extract<ProfileRecord, { kind: 'scep' }>;
 
-/** What a PKCS profile brought. */
-export type PkcsRecord = Extract<ProfileRecord, { kind: 'pkcs' }>;
+/** What came in a PFX. */
+export type PfxRecord = Exclude<ProfileRecord, { kind: 'trustedCertificate' | 'scep' }>;
 
 /** A certificate of the device's own, with its key, whichever way it came. */
-export type IdentityRecord = ScepRecord | PkcsRecord;
+export type IdentityRecord = ScepRecord | PfxRecord;
 
 /** Whether the profile brought a certificate of the device's own. */
 export function isIdentity(record: ProfileRecord): record is IdentityRecord {

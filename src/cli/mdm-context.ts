@@ -31,3 +31,10 @@ export function loadMdmConfig(path: string | undefined) {
 export function rowsOf(list: readonly object[]): Record<string, unknown>[] {
   return list.map((item) => ({ ...item }));
 }
+
+/** The user of this name. Throws PkiError `request_malformed`. */
+export function userNamed(mdm: Mdm, userPrincipalName: string) {
+  const user = mdm.user(userPrincipalName);
+  if (user === undefined) throw new PkiError('request_malformed', `no user ${userPrincipalName}`);
+  return user;
+}

@@ -4,7 +4,7 @@ import { PkiError } from '../errors.ts';
 import type { Assignment } from '../mdm/index.ts';
 import { configOption } from './context.ts';
 import { fileText } from './input.ts';
-import { type MdmOptions, rowsOf, run } from './mdm-context.ts';
+import { type MdmOptions, rowsOf, run, userNamed } from './mdm-context.ts';
 import { printRows } from './output.ts';
 
 interface GroupOptions extends MdmOptions {
@@ -29,6 +29,7 @@ interface NonCompliantOptions extends MdmOptions {
 }
 
 const HOUR_MS = 3_600_000;
+const LISTED_MAX = 10_000;
 
 /** Adds the commands. */
 export function addMdmFleet(mdm: Command): void {
@@ -36,6 +37,7 @@ export function addMdmFleet(mdm: Command): void {
   addGroups(mdm);
   addLifecycle(mdm);
   addProfiles(mdm);
+  addImportedPfx(mdm);
 }
 
 function addDirectory(mdm: Command): void {
@@ -315,5 +317,51 @@ function addProfiles(mdm: Command): void {
     .action(async (profileId: string, options: MdmOptions) => {
       await run(options, (opened) => opened.deleteProfile(profileId));
       console.log(`${profileId}: deleted`);
+    });
+}
+
+function addImportedPfx(mdm: Command): void {
+  mdm
+    .command('imported-pfx')
+    .description('PFX that were imported for users (`leafgate pfx import`)')
+    .option(...configOption)
+    .option('--user <userPrincipalName>', 'only of this user')
+    .option('--json', 'for machines')
+    .action(async (options: MdmOptions & { readonly user?: string }) => {
+      const found = await run(options, async (opened) =>
+        opened.importedPfx.certificates({
+          userId: options.user === undefined ? undefined : userNamed(opened, options.user).userId,
+          limit: LISTED_MAX,
+        }),
+      );
+      // What is in them is of no use here, even to who may open them.
+      const rows = found.map(({ encryptedPfxBlob: _, encryptedPfxPassword: __, ...row }) => row);
+      printRows(
+        rows,
+        {
+          userPrincipalName: 'User',
+          intendedPurpose: 'Purpose',
+          thumbprint: 'Thumbprint',
+          startDateTime: 'From',
+          expirationDateTime: 'Expires',
+          keyName: 'Key',
+          lastModifiedDateTime: 'Imported',
+        },
+        options,
+      );
+    });
+  mdm
+    .command('remove-imported-pfx')
+    .description('delete an imported PFX: the user’s devices lose it at their next check-in')
+    .argument('<userPrincipalName>')
+    .argument('<thumbprint>', 'SHA-1 of its certificate')
+    .option(...configOption)
+    .action(async (userPrincipalName: string, thumbprint: string, options: MdmOptions) => {
+      await run(options, async (opened) => {
+        const { userId } = userNamed(opened, userPrincipalName);
+        if (!(await opened.importedPfx.delete({ userId, thumbprint: thumbprint.toUpperCase() })))
+          throw new PkiError('request_malformed', `${userPrincipalName} has no PFX ${thumbprint}`);
+      });
+      console.log(`${thumbprint.toUpperCase()}: deleted`);
     });
 }

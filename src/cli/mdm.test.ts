@@ -196,3 +196,44 @@ test('a fleet by command: users, groups, tokens, assignments, lost and found', a
     store.close();
   }
 });
+
+test('imported PFX are listed without what is in them, and deleted', async () => {
+  const store = MdmStore.open(path('mdm.sqlite'));
+  const user = store.fleet.user('ada@example.com');
+  assert.ok(user !== undefined);
+  const at = new Date('2026-01-01T00:00:00Z');
+  const thumbprint = 'AB'.repeat(20);
+  await store.userPfx.put({
+    userId: user.userId,
+    thumbprint,
+    intendedPurpose: 'wifi',
+    userPrincipalName: user.userPrincipalName,
+    startDateTime: at,
+    expirationDateTime: new Date('2036-01-01T00:00:00Z'),
+    providerName: 'provider',
+    keyName: 'import-key',
+    paddingScheme: 'oaepSha512',
+    encryptedPfxBlob: 'QkxPQg==',
+    encryptedPfxPassword: 'UEFTUw==',
+    createdDateTime: at,
+    lastModifiedDateTime: at,
+  });
+  store.close();
+  const [listed, ...others] = await json('imported-pfx', '--user', 'Ada@example.com');
+  assert.deepEqual(others, []);
+  assert.equal(listed.thumbprint, thumbprint);
+  assert.equal(listed.intendedPurpose, 'wifi');
+  assert.equal(JSON.stringify(listed).includes('encryptedPfx'), false);
+  assert.match(await mdm('imported-pfx'), new RegExp(thumbprint));
+
+  await assert.rejects(
+    mdm('remove-imported-pfx', 'ada@example.com', 'CD'.repeat(20)),
+    rejectsWith('request_malformed', /has no PFX/),
+  );
+  await assert.rejects(
+    mdm('imported-pfx', '--user', 'nobody@example.com'),
+    rejectsWith('request_malformed', /no user nobody/),
+  );
+  await mdm('remove-imported-pfx', 'ada@example.com', thumbprint.toLowerCase());
+  assert.deepEqual(await json('imported-pfx'), []);
+});

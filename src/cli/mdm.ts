@@ -2,12 +2,11 @@
 import { type Command, Option } from 'commander';
 import { PkiError } from '../errors.ts';
 import { replaceFile } from '../keys/index.ts';
-import type { Mdm } from '../mdm/index.ts';
 import { exportFormats, exportProfiles } from '../parts/profile-export.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 import { configOption, loadConfig } from './context.ts';
 import { fileText } from './input.ts';
-import { loadMdmConfig, type MdmOptions, rowsOf, run } from './mdm-context.ts';
+import { loadMdmConfig, type MdmOptions, rowsOf, run, userNamed } from './mdm-context.ts';
 import { addMdmFleet } from './mdm-fleet.ts';
 import { printFacts, printRows } from './output.ts';
 
@@ -146,13 +145,6 @@ export function addMdm(program: Command): void {
       if (leftOut.length > 0)
         console.log(`left out: ${leftOut.join(', ')}; their PFX is encrypted to the agent of Leafgate`);
     });
-}
-
-/** The user of this name. Throws PkiError `request_malformed`. */
-function userNamed(mdm: Mdm, userPrincipalName: string) {
-  const user = mdm.user(userPrincipalName);
-  if (user === undefined) throw new PkiError('request_malformed', `no user ${userPrincipalName}`);
-  return user;
 }
 
 function profileIn(file: string): unknown {

@@ -3,7 +3,7 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypt
 import { z } from 'zod';
 import type { Clock } from '../telemetry.ts';
 
-/** What a token opens: service discovery, or the validation service. Never both. */
+/** What a token opens: Graph, which is service discovery and imported PFX; or the validation service. Never both. */
 export type Audience = 'graph' | 'intune';
 
 /** Entra's tokens live about an hour. */
@@ -21,6 +21,18 @@ export const neededRoles = {
   intune: 'scep_challenge_provider',
   graph: 'Application.Read.All',
 } as const satisfies Record<Audience, string>;
+
+/** The application permission that importing PFX needs. No app registration has it that is not said to have it. */
+export const importRole = 'DeviceManagementConfiguration.ReadWrite.All';
+
+/** The application permissions that are known here. */
+export const knownRoles = [neededRoles.intune, neededRoles.graph, importRole] as const;
+
+/** What a token of each audience can name. */
+const rolesFor: Readonly<Record<Audience, readonly string[]>> = {
+  intune: [neededRoles.intune],
+  graph: [neededRoles.graph, importRole],
+};
 
 /** Who may ask for tokens: an app registration with one client secret. */
 export interface ApplicationRegistration {
@@ -57,7 +69,7 @@ export class AccessTokens {
         aud: audience,
         appid: appId,
         // A token names the roles of its own audience alone.
-        roles: roles.filter((role) => role === neededRoles[audience]),
+        roles: roles.filter((role) => rolesFor[audience].includes(role)),
         exp: Math.floor((this.#clock.now().getTime() + LIFETIME_MS) / 1000),
       }),
     ).toString('base64url');

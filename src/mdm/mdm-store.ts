@@ -14,6 +14,7 @@ import { type Assignment, everyDevice } from './groups.ts';
 import { PkcsStore, pkcsMigration } from './pkcs-store.ts';
 import type { Profile } from './profiles.ts';
 import { RevocationRequests, revocationMigration } from './revocation-requests.ts';
+import { UserPfxStore, userPfxMigration } from './user-pfx-store.ts';
 
 /** A profile as it is stored. */
 export interface ProfileRecord {
@@ -247,6 +248,7 @@ const migrations: readonly Migration[] = [
   fleetMigration,
   revocationMigration,
   pkcsMigration,
+  userPfxMigration,
 ];
 
 interface DeviceRow {
@@ -291,21 +293,25 @@ const DEVICE_COLUMNS =
  * error. A failed write throws PkiError `store_unavailable`.
  *
  * Trust: who can write this file can enrol devices and change profiles, and so obtain any certificate that a profile
- * names. No token and no challenge is in it, only their hashes.
+ * names. No token and no challenge is in it, only their hashes. Who can read it has the imported PFX, whose passwords he
+ * has not.
  */
 export class MdmStore {
   readonly #file: SqliteFile;
   /** Users, groups, assignments, certificates. */
   readonly fleet: FleetStore;
   readonly revocationRequests: RevocationRequests;
-  /** PKCS requests. */
+  /** Requests for PFX. */
   readonly pkcs: PkcsStore;
+  /** Imported PFX. */
+  readonly userPfx: UserPfxStore;
 
   private constructor(file: SqliteFile) {
     this.#file = file;
     this.fleet = new FleetStore(file);
     this.revocationRequests = new RevocationRequests(file);
     this.pkcs = new PkcsStore(file);
+    this.userPfx = new UserPfxStore(file);
   }
 
   /**

@@ -20,20 +20,24 @@ import {
   type Group,
   group as groupSchema,
 } from './groups.ts';
+import { ImportedPfx, orderOf } from './imported-pfx.ts';
 import { entitlementOf, entitlementOfDevice, revocationActionFor } from './lifecycle.ts';
 import type {
   deviceReportedStates,
+  IssuanceState,
   MdmStore,
   NotificationRecord,
   ProfileRecord,
   ProfileState,
 } from './mdm-store.ts';
 import { PfxOrders } from './pfx-orders.ts';
-import { PkcsRequests } from './pkcs-requests.ts';
-import type { EncryptedPfx, PkcsRequest } from './pkcs-store.ts';
+import { PkcsRequests, type PkcsWish } from './pkcs-requests.ts';
+import { type EncryptedPfx, isImported, type PkcsRequest } from './pkcs-store.ts';
 import { isOverwritten } from './profile-state.ts';
 import {
   type CertificateProfile,
+  type IdentityProfile,
+  type ImportedPfxProfile,
   needsNewCertificate,
   type PkcsProfile,
   type Profile,
@@ -86,6 +90,25 @@ export interface InstalledCertificate {
   readonly notAfter: Date;
 }
 
+/** How far the PFX of a profile is. */
+type PfxProgress = {
+  /**
+   * `recipientWanted`: the device is to name a certificate to encrypt to. `pending`: a connector has been asked. `ready`:
+   * here it is. `none`: the device has what it needs, or may not have it.
+   */
+  readonly pfx: 'recipientWanted' | 'pending' | 'ready' | 'none';
+} & Partial<EncryptedPfx>;
+
+/** A profile that brings a PFX, as the device receives it. */
+type PfxForDevice = PfxProgress & {
+  readonly profileId: string;
+  readonly version: number;
+  readonly displayName: string;
+  readonly certificateType: PkcsProfile['certificateType'];
+  /** profileId of the trusted certificate that the certificate must lead through. */
+  readonly rootCertificate: string;
+};
+
 /** A profile as the device receives it. */
 export type DeviceProfile =
   | {
@@ -123,20 +146,8 @@ export type DeviceProfile =
         readonly challenge?: string;
         readonly challengeExpiresAt?: Date;
       })
-  | ({
-      readonly kind: 'pkcs';
-      readonly profileId: string;
-      readonly version: number;
-      readonly displayName: string;
-      /** profileId of the trusted certificate that the certificate must lead through. */
-      readonly rootCertificate: string;
-      /**
-       * `recipientWanted`: the device is to name a certificate to encrypt to. `pending`: a connector has been asked. `ready`:
-       * here it is. `none`: the device has what it needs, or may not have it.
-       */
-      readonly pfx: 'recipientWanted' | 'pending' | 'ready' | 'none';
-    } & Pick<PkcsProfile, 'certificateType' | 'renewalThresholdPercentage'> &
-      Partial<EncryptedPfx>)
+  | ({ readonly kind: 'pkcs' } & PfxForDevice & Pick<PkcsProfile, 'renewalThresholdPercentage'>)
+  | ({ readonly kind: 'importedPfx' } & PfxForDevice & Pick<ImportedPfxProfile, 'intendedPurpose'>)
   | {
       /** A profile that cannot be made out for this device; the administrator sees `challengeIssueFailed`. */
       readonly kind: 'failed';
@@ -150,7 +161,7 @@ export type DeviceProfile =
 export interface CheckIn {
   readonly deviceId: string;
   readonly state: DeviceState;
-  /** Roots first, then intermediates, then SCEP profiles: the order to install in. */
+  /** Roots first, then intermediates, then what leads to them: the order to install in. */
   readonly profiles: readonly DeviceProfile[];
 }
 
@@ -175,6 +186,8 @@ const PAGE = 1000;
 const YEAR_MS = 365 * 24 * 60 * 60 * 1000;
 /** HRESULT: what AD CS reports when its policy says no. */
 const CERTSRV_E_TEMPLATE_DENIED = 0x80094012;
+/** HRESULT of ERROR_INVALID_PASSWORD: what Windows reports of a PFX that does not open. */
+const PFX_UNOPENED = 0x80070056;
 
 /**
  * The built-in stand-in for Intune.
@@ -186,7 +199,9 @@ export class Mdm {
   readonly #store: MdmStore;
   readonly #parts: MdmParts;
 
-  /** Requests for keys and certificates that a connector makes. */
+  /** PFX that were imported for users. */
+  readonly importedPfx: ImportedPfx;
+  /** Requests for PFX, which a connector works on. */
   readonly pkcs: PkcsRequests;
   /** Requests for PFX that somebody fetches in a device's place. */
   readonly pfxOrders: PfxOrders;
@@ -194,9 +209,16 @@ export class Mdm {
   constructor(parts: MdmParts) {
     this.#parts = parts;
     this.#store = parts.store;
+    this.importedPfx = new ImportedPfx({
+      store: parts.store.userPfx,
+      user: (userPrincipalName) => this.user(userPrincipalName),
+      clock: parts.clock,
+      log: parts.log,
+    });
     this.pkcs = new PkcsRequests({
       store: parts.store.pkcs,
       isWanted: (request) => this.#isWanted(request),
+      importedPfx: (order) => this.importedPfx.certificate(order),
       onState: (request) => this.#hearPkcs(request),
       clock: parts.clock,
       log: parts.log,
@@ -484,7 +506,7 @@ export class Mdm {
   /**
    * Deletes a profile: devices lose it at their next check-in, and their certificates of it are revoked.
    *
-   * @throws PkiError `profile_not_assigned` if there is none; `profile_invalid` if a SCEP profile refers to it.
+   * @throws PkiError `profile_not_assigned` if there is none; `profile_invalid` if another profile refers to it.
    */
   async deleteProfile(profileId: string): Promise<void> {
     const referrer = this.#store
@@ -685,7 +707,7 @@ export class Mdm {
   }
 
   /**
-   * The profiles of the device. A SCEP profile carries a challenge if the device does not report a certificate of the
+   * The profiles of the device. One for imported PFX is left out if there is nothing for its user. A SCEP profile carries a challenge if the device does not report a certificate of the
    * profile's version that is valid, not due for renewal, not revoked, and says what the profile says by now. What the
    * device reports is believed: it can only harm itself. A lost device, and one that broke the rules for too long, keeps
    * what it has and gets no challenge.
@@ -698,15 +720,12 @@ export class Mdm {
       .profilesOf(device.deviceId)
       .sort((a, b) => rankOf(a.profile) - rankOf(b.profile));
     const profiles: DeviceProfile[] = [];
-    for (const record of records) {
-      const { profile } = record;
-      profiles.push(
+    for (const { profile, version } of records) {
+      const made =
         profile.kind === 'trustedCertificate'
-          ? trustedCertificateForDevice(profile, record.version)
-          : profile.kind === 'pkcs'
-            ? await this.#pkcsForDevice(device, profile, record.version, installed)
-            : await this.#scepForDevice(device, profile, record.version, installed),
-      );
+          ? trustedCertificateForDevice(profile, version)
+          : await this.#identityForDevice(device, profile, version, installed);
+      if (made !== undefined) profiles.push(made);
     }
     return { deviceId: device.deviceId, state: device.state, profiles };
   }
@@ -750,8 +769,10 @@ export class Mdm {
         at: this.#parts.clock.now(),
       });
     }
+    if (thumbprint !== undefined && report.issuanceState === 'installed') {
+      await this.pkcs.installed(deviceId, profileId, thumbprint);
+    }
     if (certificate !== undefined && report.issuanceState === 'installed') {
-      await this.pkcs.installed(deviceId, profileId, certificate.thumbprint);
       // Intune revokes what a changed SCEP profile replaces, and leaves PKCS certificates alone.
       if (this.#store.profile(profileId)?.profile.kind === 'scep') {
         await this.#store.fleet.supersedeBefore(certificate, this.#parts.clock.now());
@@ -760,38 +781,50 @@ export class Mdm {
     }
   }
 
-  async #scepForDevice(
+  /** A profile that brings a certificate with its key, made out for the device; `undefined` if there is nothing to bring. */
+  async #identityForDevice(
     device: Device,
-    profile: ScepProfile,
+    profile: IdentityProfile,
     version: number,
     installed: readonly InstalledCertificate[],
-  ): Promise<DeviceProfile> {
-    const { profileId, displayName } = profile;
-    // Intune fails a SCEP profile whose trusted-certificate profile does not target the same devices.
+  ): Promise<DeviceProfile | undefined> {
+    // Intune fails a SCEP profile whose trusted-certificate profile does not target the same devices; here, any such profile.
     if (!this.#store.isTargeted(profile.rootCertificate, device.deviceId)) {
       return this.#failed(device, profile, version, 'profile_not_assigned');
     }
+    if (profile.kind === 'importedPfx')
+      return this.#importedPfxForDevice(device, profile, version, installed);
     let resolved: ResolvedScepProfile;
     try {
       resolved = resolveProfile(profile, device);
     } catch (cause) {
       if (!(cause instanceof PkiError) || cause.code !== 'profile_unresolvable') throw cause;
-      this.#parts.log.warn(
-        { deviceId: device.deviceId, profileId, reason: cause.message },
-        'profile unresolvable',
-      );
+      const { deviceId } = device;
+      const { profileId } = profile;
+      this.#parts.log.warn({ deviceId, profileId, reason: cause.message }, 'profile unresolvable');
       return this.#failed(device, profile, version, 'profile_unresolvable');
     }
-    const isEntitled = entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good';
-    const challenge =
-      isEntitled && this.#needsCertificate(device, { profile, version, resolved }, installed)
-        ? await this.#createChallenge(device, profile, version, resolved)
-        : {};
+    const isDue =
+      this.#isEntitled(device) && this.#needsCertificate(device, { profile, version, resolved }, installed);
+    const need = isDue ? 'due' : 'none';
+    return profile.kind === 'scep'
+      ? this.#scepForDevice(device, profile, version, resolved, need)
+      : this.#pkcsForDevice(device, profile, version, resolved, need);
+  }
+
+  async #scepForDevice(
+    device: Device,
+    profile: ScepProfile,
+    version: number,
+    resolved: ResolvedScepProfile,
+    need: 'due' | 'none',
+  ): Promise<DeviceProfile> {
+    const challenge = need === 'due' ? await this.#createChallenge(device, profile, version, resolved) : {};
     return {
       kind: 'scep',
-      profileId,
+      profileId: profile.profileId,
       version,
-      displayName,
+      displayName: profile.displayName,
       certificateType: profile.certificateType,
       ...resolved,
       hashAlgorithm: profile.hashAlgorithm,
@@ -810,71 +843,88 @@ export class Mdm {
     device: Device,
     profile: PkcsProfile,
     version: number,
-    installed: readonly InstalledCertificate[],
+    resolved: ResolvedScepProfile,
+    need: 'due' | 'none',
   ): Promise<DeviceProfile> {
-    const { profileId, displayName, rootCertificate, certificateType, renewalThresholdPercentage } = profile;
-    const { deviceId } = device;
-    if (!this.#store.isTargeted(rootCertificate, deviceId)) {
-      return this.#failed(device, profile, version, 'profile_not_assigned');
-    }
-    let resolved: ResolvedScepProfile;
-    try {
-      resolved = resolveProfile(profile, device);
-    } catch (cause) {
-      if (!(cause instanceof PkiError) || cause.code !== 'profile_unresolvable') throw cause;
-      this.#parts.log.warn({ deviceId, profileId, reason: cause.message }, 'profile unresolvable');
-      return this.#failed(device, profile, version, 'profile_unresolvable');
-    }
-    const answer = (
-      pfx: 'recipientWanted' | 'pending' | 'ready' | 'none',
-      encrypted: Partial<EncryptedPfx> = {},
-    ) =>
-      ({
-        kind: 'pkcs',
-        profileId,
-        version,
-        displayName,
-        rootCertificate,
-        certificateType,
-        renewalThresholdPercentage,
-        pfx,
-        ...encrypted,
-      }) as const;
-    const isEntitled = entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good';
-    if (!isEntitled || !this.#needsCertificate(device, { profile, version, resolved }, installed))
-      return answer('none');
-    const { pfxSource = this.pkcs } = this.#parts;
-    if (!pfxSource.hasRecipient(deviceId)) return answer('recipientWanted');
-    const { certificationAuthorityName, certificateTemplateName } = profile;
-    const order = { ...resolved, certificationAuthorityName, certificateTemplateName };
+    const { kind, profileId, displayName, rootCertificate, certificateType } = profile;
+    const { renewalThresholdPercentage, certificationAuthorityName, certificateTemplateName } = profile;
     const userId = certificateType === 'user' ? device.user?.userId : undefined;
-    const wish = {
-      deviceId,
+    const wish: PkcsWish = {
+      deviceId: device.deviceId,
       profileId,
       profileVersion: version,
-      order,
+      order: { ...resolved, certificationAuthorityName, certificateTemplateName },
       ...(userId === undefined ? {} : { userId }),
     };
-    const pfx = await pfxSource.pfxFor(wish);
-    if (pfx === 'failed') return answer('none');
-    return pfx === 'pending' ? answer('pending') : answer('ready', pfx);
+    const head = { kind, profileId, version, displayName, rootCertificate, certificateType };
+    return {
+      ...head,
+      renewalThresholdPercentage,
+      ...(await this.#pfxFor(need === 'due' ? wish : undefined)),
+    };
   }
 
-  /** Whether a PKCS request is still to end with a certificate on its device. */
+  async #importedPfxForDevice(
+    device: Device,
+    profile: ImportedPfxProfile,
+    version: number,
+    installed: readonly InstalledCertificate[],
+  ): Promise<DeviceProfile | undefined> {
+    const { kind, profileId, displayName, rootCertificate, intendedPurpose } = profile;
+    const { deviceId, user } = device;
+    const has = installed.find((certificate) => certificate.profileId === profileId);
+    const due = this.importedPfx.dueFor(user, intendedPurpose, has?.thumbprint);
+    if (due === 'none') {
+      await this.#recordNothingToBring(deviceId, profileId);
+      return undefined;
+    }
+    const wish: PkcsWish | undefined =
+      due === 'kept' || !this.#isEntitled(device)
+        ? undefined
+        : { deviceId, profileId, profileVersion: version, userId: due.userId, order: orderOf(due) };
+    const head = { kind, profileId, version, displayName, rootCertificate, intendedPurpose };
+    return { ...head, certificateType: 'user', ...(await this.#pfxFor(wish)) };
+  }
+
+  /** The PFX that a device is wished, as far as it is; absent, it needs none or may not have it. */
+  async #pfxFor(wish: PkcsWish | undefined): Promise<PfxProgress> {
+    if (wish === undefined) return { pfx: 'none' };
+    const { pfxSource = this.pkcs } = this.#parts;
+    if (!pfxSource.hasRecipient(wish.deviceId)) return { pfx: 'recipientWanted' };
+    const pfx = await pfxSource.pfxFor(wish);
+    if (pfx === 'failed') return { pfx: 'none' };
+    return pfx === 'pending' ? { pfx } : { pfx: 'ready', ...pfx };
+  }
+
+  /** Nothing was imported that the device could have: `unknown`, or `removedFromCollection` if it was on its way. */
+  async #recordNothingToBring(deviceId: string, profileId: string): Promise<void> {
+    const before = this.#store.profileState(deviceId, profileId)?.issuanceState;
+    // What the device has installed it deletes, and says so.
+    if (before !== undefined && !onTheWay.has(before)) return;
+    const issuanceState = before === undefined ? 'unknown' : 'removedFromCollection';
+    await this.#store.recordProfileState({ deviceId, profileId, issuanceState, at: this.#parts.clock.now() });
+  }
+
+  /** Whether the device's own state lets it have certificates. */
+  #isEntitled(device: Device): boolean {
+    return entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good';
+  }
+
+  /** Whether a request for a PFX is still to end with a certificate on its device. */
   #isWanted(request: PkcsRequest): boolean {
     if (request.wantedUntil !== undefined && request.wantedUntil <= this.#parts.clock.now()) return false;
-    const { deviceId, profileId, profileVersion, userId } = request;
+    const { deviceId, profileId, profileVersion, userId, order } = request;
     const device = this.#store.device(deviceId);
-    return (
-      device !== undefined &&
-      entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good' &&
-      (userId === undefined || device.user?.userId === userId) &&
-      this.#store.profile(profileId)?.version === profileVersion &&
-      this.#store.isTargeted(profileId, deviceId)
-    );
+    const record = this.#store.profile(profileId);
+    if (device === undefined || !this.#isEntitled(device)) return false;
+    if (userId !== undefined && device.user?.userId !== userId) return false;
+    if (record?.version !== profileVersion || !this.#store.isTargeted(profileId, deviceId)) return false;
+    if (!isImported(order) || record.profile.kind !== 'importedPfx') return true;
+    const due = this.importedPfx.dueFor(device.user, record.profile.intendedPurpose, undefined);
+    return typeof due === 'object' && JSON.stringify(orderOf(due)) === JSON.stringify(order);
   }
 
-  /** What a step of a PKCS request means for its profile on the device. */
+  /** What a step of a request for a PFX means for its profile on the device. */
   async #hearPkcs(request: PkcsRequest): Promise<void> {
     const { deviceId, profileId, profileVersion, userId, state, order, certificate } = request;
     const at = this.#parts.clock.now();
@@ -882,17 +932,21 @@ export class Mdm {
     if (state === 'issued' && certificate !== undefined) {
       const { thumbprint, serialNumber, issuerName, notAfter } = certificate;
       const facts = { deviceId, profileId, thumbprint, serialNumber, notAfter };
-      await this.#store.recordCertificate(
-        { ...facts, profileVersion, userId, issuerName, contentHash: contentHashOf(order), issuedAt: at },
-        { ...facts, issuanceState: 'issued', at },
-      );
+      const change = { ...facts, issuanceState: 'issued', at } as const;
+      // An imported certificate is not this device's: it is on others as well, and whoever issued it revokes it.
+      if (isImported(order)) await this.#store.recordProfileState(change);
+      else
+        await this.#store.recordCertificate(
+          { ...facts, profileVersion, userId, issuerName, contentHash: contentHashOf(order), issuedAt: at },
+          change,
+        );
     } else if (state === 'withdrawn' && certificate !== undefined) {
       await this.#store.fleet.setStanding(certificate, 'revoked', 'cessationOfOperation');
       await this.#store.fleet.recordRevocationResult(certificate, 'revoked', 'succeeded');
     } else if (state === 'requested') {
       await this.#store.recordProfileState({ deviceId, profileId, issuanceState: 'issuePending', at });
     } else if (state === 'failed') {
-      const errorCode = CERTSRV_E_TEMPLATE_DENIED;
+      const errorCode = isImported(order) ? PFX_UNOPENED : CERTSRV_E_TEMPLATE_DENIED;
       await this.#store.recordProfileState({
         deviceId,
         profileId,
@@ -905,7 +959,7 @@ export class Mdm {
 
   async #failed(
     device: Device,
-    profile: CertificateProfile,
+    profile: IdentityProfile,
     version: number,
     error: 'profile_unresolvable' | 'profile_not_assigned',
   ): Promise<DeviceProfile> {
@@ -992,7 +1046,7 @@ export class Mdm {
     return { challenge, challengeExpiresAt: expiresAt };
   }
 
-  #trustedProfile(profile: CertificateProfile): TrustedCertificateProfile {
+  #trustedProfile(profile: IdentityProfile): TrustedCertificateProfile {
     const record = this.#store.profile(profile.rootCertificate);
     if (record?.profile.kind !== 'trustedCertificate') {
       throw new PkiError('profile_invalid', 'rootCertificate: no trusted-certificate profile of this id');
@@ -1050,6 +1104,15 @@ export class Mdm {
     return user;
   }
 }
+
+/** States of a PFX that was asked for, and is not on its device. */
+const onTheWay: ReadonlySet<IssuanceState> = new Set([
+  'challengeIssueFailed',
+  'issuePending',
+  'issueFailed',
+  'issued',
+  'installFailed',
+]);
 
 /** Order of installation: a chain is verified from its root, and a certificate from its chain. */
 function rankOf(profile: Profile): number {

@@ -1,6 +1,6 @@
 /**
- * The door for the RA, in Microsoft's shape: Entra's token endpoint, Graph's service discovery, Intune's SCEP actions;
- * same paths, bodies and codes, so that the same client works against the real ones.
+ * The door for the RA and for who imports PFX, in Microsoft's shape: Entra's token endpoint, Graph's service discovery and
+ * imported PFX, Intune's SCEP actions; same paths, bodies and codes, so that the same client works against the real ones.
  */
 import { randomUUID } from 'node:crypto';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -12,11 +12,13 @@ import {
   type AccessTokens,
   type ApplicationRegistration,
   type Audience,
+  importRole,
   neededRoles,
   sameSecret,
 } from './access-tokens.ts';
 import { bearerTokenOf, bodyOf, codeOfFailure, logFailure } from './device-door.ts';
 import type { Mdm } from './mdm.ts';
+import { addUserPfxDoor } from './user-pfx-door.ts';
 import {
   failureNotification,
   type ServiceAnswer,
@@ -36,8 +38,8 @@ export interface MicrosoftDoorParts {
   readonly publicUrl: () => string;
   readonly tokens: AccessTokens;
   readonly validationService: ValidationServiceParts;
-  /** Has the revocation requests. */
-  readonly mdm: Pick<Mdm, 'revocationRequests' | 'recordRevocationResult'>;
+  /** Has the revocation requests, and imported PFX. */
+  readonly mdm: Pick<Mdm, 'revocationRequests' | 'recordRevocationResult' | 'importedPfx' | 'user'>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -254,17 +256,7 @@ function entraError(reply: FastifyReply, name: keyof typeof entraErrors): Fastif
 
 function addGraph(app: FastifyInstance, parts: MicrosoftDoorParts): void {
   app.get(`/v1.0/servicePrincipals/appId=${INTUNE_APP_ID}/endpoints`, async (request, reply) => {
-    const application = applicationOf(request, parts, 'graph');
-    if (application === undefined) {
-      return serviceError(
-        reply,
-        401,
-        'InvalidAuthenticationToken',
-        'the access token is missing or not valid here',
-      );
-    }
-    if (!application.roles.includes(neededRoles.graph))
-      return serviceError(reply, 403, 'Authorization_RequestDenied', 'the application lacks a permission');
+    if (!isGraphCaller(request, reply, parts, neededRoles.graph)) return reply;
     const endpoint = (name: string, gateway: string) => ({
       capability: name,
       providerName: name,
@@ -279,6 +271,28 @@ function addGraph(app: FastifyInstance, parts: MicrosoftDoorParts): void {
       ],
     };
   });
+  addUserPfxDoor(app, {
+    mdm: parts.mdm,
+    publicUrl: parts.publicUrl,
+    isCaller: (request, reply) => isGraphCaller(request, reply, parts, importRole),
+    refuse: serviceError,
+  });
+}
+
+/** Whether who calls Graph may; if not, he has his answer. */
+function isGraphCaller(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  parts: MicrosoftDoorParts,
+  role: string,
+): boolean {
+  const application = applicationOf(request, parts, 'graph');
+  if (application?.roles.includes(role) === true) return true;
+  if (application === undefined)
+    serviceError(reply, 401, 'InvalidAuthenticationToken', 'the access token is missing or not valid here');
+  else
+    serviceError(reply, 403, 'Authorization_RequestDenied', `the application lacks the permission ${role}`);
+  return false;
 }
 
 // --- Intune -----------------------------------------------------------------------------------------------------------

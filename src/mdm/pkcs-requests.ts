@@ -1,35 +1,49 @@
-/** The course of a PKCS request: made at a check-in, worked on by a connector, fetched by its device. */
+/** The course of a request for a PFX: made at a check-in, worked on by a connector, fetched by its device. */
 import { randomUUID } from 'node:crypto';
 import { keyUsageOf, parseCertificate, parsePublicKeyInfo } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import type { Clock, Log } from '../telemetry.ts';
-import type {
-  EncryptedPfx,
-  PkcsCertificate,
-  PkcsOrder,
-  PkcsRequest,
-  PkcsRequestState,
-  PkcsStore,
+import {
+  type EncryptedPfx,
+  type ImportedPfxOrder,
+  isImported,
+  type PkcsCertificate,
+  type PkcsOrder,
+  type PkcsRequest,
+  type PkcsRequestState,
+  type PkcsStore,
 } from './pkcs-store.ts';
+import type { UserPfxCertificate } from './user-pfx-store.ts';
 
-/** What a PKCS profile is asked for on a device. */
+/** What a profile is to bring to a device. */
 export interface PkcsWish {
   readonly deviceId: string;
   readonly profileId: string;
   readonly profileVersion: number;
-  /** Of a user certificate. */
+  /** Of a user's certificate. */
   readonly userId?: string;
-  readonly order: PkcsOrder;
+  readonly order: PkcsOrder | ImportedPfxOrder;
 }
 
 /** What the connector is to do. */
 export type PkcsTask =
+  /** `issue`: make a key, and have it certified. */
   | {
       readonly action: 'issue';
       readonly requestId: string;
       readonly attempt: number;
       readonly deviceId: string;
       readonly order: PkcsOrder;
+      readonly recipient: string;
+      readonly leaseMs: number;
+    }
+  /** `deliver`: hand on a PFX that was imported. */
+  | {
+      readonly action: 'deliver';
+      readonly requestId: string;
+      readonly attempt: number;
+      readonly deviceId: string;
+      readonly imported: UserPfxCertificate;
       readonly recipient: string;
       readonly leaseMs: number;
     }
@@ -46,6 +60,8 @@ export interface PkcsParts {
   readonly store: PkcsStore;
   /** Whether the request is still wanted: the device is enrolled, and the profile targets it in this version. */
   readonly isWanted: (request: PkcsRequest) => boolean;
+  /** The PFX that an order names; `undefined` if it was deleted. */
+  readonly importedPfx: (order: ImportedPfxOrder) => UserPfxCertificate | undefined;
   /** Hears of each step, after it is on record; it may hear twice. */
   readonly onState: (request: PkcsRequest) => Promise<void>;
   readonly clock: Clock;
@@ -65,7 +81,7 @@ const RECIPIENT_BITS_MIN = 2048;
 const openStates: readonly PkcsRequestState[] = ['requested', 'uploaded', 'issued'];
 
 /**
- * The requests for keys and certificates that a connector makes.
+ * The requests for PFX: of keys and certificates that a connector makes, and of imported ones.
  *
  * Promise: a request ends with one PFX at most in its device; what a connector made before it died is named to the next
  * one by `attempt`, which counts every time that the request was given away. Nothing here can open a PFX.
@@ -104,7 +120,7 @@ export class PkcsRequests {
 
   /**
    * The PFX for the device if there is one; else sees to it that a connector is asked. For a device that needs a certificate.
-   * `failed`: the CA refused, and it is too early to ask again.
+   * `failed`: CA or connector refused, and it is too early to ask again.
    */
   async pfxFor(wish: PkcsWish): Promise<EncryptedPfx | 'pending' | 'failed'> {
     const { store, clock } = this.#parts;
@@ -137,7 +153,7 @@ export class PkcsRequests {
     return 'pending';
   }
 
-  /** The device has installed the certificate: the PFX is deleted here. */
+  /** The device has installed the certificate: the PFX that waited for it is deleted. */
   async installed(deviceId: string, profileId: string, thumbprint: string): Promise<void> {
     const { store, clock } = this.#parts;
     const newest = store.newest(deviceId, profileId);
@@ -151,12 +167,13 @@ export class PkcsRequests {
 
   /** Gives away up to `max` requests. Each is this connector's alone until its lease ends. */
   async take(max: number): Promise<PkcsTask[]> {
-    const { store, clock, isWanted } = this.#parts;
+    const { store, clock, isWanted, importedPfx } = this.#parts;
     const tasks: PkcsTask[] = [];
     for (const found of store.open(LOOKED_AT_MAX)) {
       if (tasks.length >= max) break;
       const now = clock.now();
-      const unwanted = openStates.includes(found.state) && !isWanted(found);
+      const source = isImported(found.order) ? importedPfx(found.order) : found.order;
+      const unwanted = openStates.includes(found.state) && (source === undefined || !isWanted(found));
       if (found.state === 'issued' && !unwanted) continue;
       let isTaken = false;
       const taken = await store.change(found.requestId, (request) => {
@@ -173,7 +190,7 @@ export class PkcsRequests {
           leaseUntil: new Date(now.getTime() + LEASE_MS),
         };
       });
-      if (taken !== undefined && isTaken) tasks.push(taskOf(taken));
+      if (taken !== undefined && isTaken) tasks.push(taskOf(taken, source));
     }
     return tasks;
   }
@@ -227,7 +244,7 @@ export class PkcsRequests {
     await this.#heard(after);
   }
 
-  /** The CA refused: the request is at an end. One that has gone on meanwhile stays as it is. */
+  /** It is refused for good: the request is at an end. One that has gone on meanwhile stays as it is. */
   async fail(ticket: { readonly requestId: string; readonly attempt: number }, error: string): Promise<void> {
     const { store, clock } = this.#parts;
     const after = await store.change(ticket.requestId, (request) =>
@@ -252,11 +269,15 @@ export function withdrawn({ pfx: _, ...request }: PkcsRequest, now: Date): PkcsR
     : { ...request, state: 'withdrawing' };
 }
 
-function taskOf({ requestId, attempt, state, deviceId, order, recipient }: PkcsRequest): PkcsTask {
-  if (state === 'requested')
-    return { action: 'issue', requestId, attempt, deviceId, order, recipient, leaseMs: LEASE_MS };
-  const action = state === 'uploaded' ? 'acknowledge' : 'withdraw';
-  return { action, requestId, attempt, leaseMs: LEASE_MS };
+function taskOf(
+  { requestId, attempt, state, deviceId, recipient }: PkcsRequest,
+  source: PkcsOrder | UserPfxCertificate | undefined,
+): PkcsTask {
+  const ticket = { requestId, attempt, leaseMs: LEASE_MS };
+  if (state === 'uploaded') return { action: 'acknowledge', ...ticket };
+  if (state !== 'requested' || source === undefined) return { action: 'withdraw', ...ticket };
+  if (!('thumbprint' in source)) return { action: 'issue', ...ticket, deviceId, order: source, recipient };
+  return { action: 'deliver', ...ticket, deviceId, imported: source, recipient };
 }
 
 function leaseOver(requestId: string): PkiError {

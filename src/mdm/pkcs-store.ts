@@ -1,6 +1,7 @@
-/** What the MDM remembers of PKCS profiles: whom keys are encrypted to, and the requests that a connector works on. */
+/** What the MDM remembers of profiles that bring a PFX: whom it is encrypted to, and the requests that a connector works on. */
 import type { Migration, SqliteFile } from '../store/sqlite.ts';
 import type { ResolvedScepProfile } from './profiles.ts';
+import type { UserPfxId } from './user-pfx-store.ts';
 
 /**
  * How far a request has come.
@@ -26,6 +27,17 @@ export interface PkcsOrder extends ResolvedScepProfile {
   readonly certificateTemplateName: string;
 }
 
+/** Which imported PFX the connector is to hand on. */
+export interface ImportedPfxOrder extends UserPfxId {
+  /** The same certificate, imported once more, is another order. ISO 8601. */
+  readonly lastModifiedDateTime: string;
+}
+
+/** Whether an order is for an imported PFX; else it is for a key that the connector makes. */
+export function isImported(order: PkcsOrder | ImportedPfxOrder): order is ImportedPfxOrder {
+  return 'thumbprint' in order;
+}
+
 /** A PFX as the connector delivers it: both parts are CMS EnvelopedData, base64. Nobody but the recipient can open them. */
 export interface EncryptedPfx {
   readonly encryptedPfxBlob: string;
@@ -42,19 +54,19 @@ export interface PkcsCertificate {
   readonly notAfter: Date;
 }
 
-/** One request for a key and a certificate. */
+/** One request for a key and a certificate, in a PFX. */
 export interface PkcsRequest {
   /** GUID. */
   readonly requestId: string;
   readonly deviceId: string;
   readonly profileId: string;
   readonly profileVersion: number;
-  /** Of a user certificate: whom it is made for. */
+  /** Of a user's certificate: whom it is for. */
   readonly userId?: string;
   readonly state: PkcsRequestState;
   /** How often a connector has taken it; each time it may have made a key and a certificate. */
   readonly attempt: number;
-  readonly order: PkcsOrder;
+  readonly order: PkcsOrder | ImportedPfxOrder;
   /** Base64 of the DER of the certificate that the PFX is encrypted to. */
   readonly recipient: string;
   readonly createdAt: Date;

@@ -43,11 +43,39 @@ const refused = (code: string, field: RegExp) => (thrown: unknown) =>
 
 const leaf = Buffer.from(certificates.signer.raw).toString('base64');
 
+const importedPfxProfile = {
+  kind: 'importedPfx',
+  profileId: 'smime',
+  displayName: 'S/MIME',
+  intendedPurpose: 'smimeEncryption',
+  rootCertificate: 'root',
+} as const;
+
 const invalid: readonly (readonly [name: string, value: unknown, field: RegExp])[] = [
   ['nothing', undefined, /./],
   ['null', null, /./],
-  ['an unknown kind', { ...rootProfile, kind: 'wifi' }, /kind/],
+  [
+    'an unknown kind',
+    { ...rootProfile, kind: 'wifi' },
+    /^kind: one of trustedCertificate, scep, pkcs, importedPfx$/,
+  ],
   ['an unknown field', { ...deviceScepProfile, ndesUrl: 'x' }, /ndesUrl/],
+  ['a purpose of its own', { ...importedPfxProfile, intendedPurpose: 'mail' }, /^intendedPurpose: /],
+  [
+    'an imported PFX for no purpose',
+    { ...importedPfxProfile, intendedPurpose: undefined },
+    /^intendedPurpose: /,
+  ],
+  [
+    'an imported PFX with a subject',
+    { ...importedPfxProfile, subjectNameFormat: 'CN=x' },
+    /subjectNameFormat/,
+  ],
+  [
+    'an imported PFX under no root',
+    { ...importedPfxProfile, rootCertificate: undefined },
+    /^rootCertificate: /,
+  ],
   ['a profileId with a path in it', { ...rootProfile, profileId: '../root' }, /profileId/],
   [
     'a certificate that is none',
@@ -387,4 +415,12 @@ test('the SID is the user’s in a user certificate, and the computer account’
     () => resolveProfile(scep({ customSubjectAlternativeNames }), owned),
     refused('profile_unresolvable', /has no value/),
   );
+});
+
+test('an imported PFX for another purpose is another certificate', () => {
+  const profile = parseProfile(importedPfxProfile);
+  const changed = (changes: object) =>
+    needsNewCertificate(profile, parseProfile({ ...importedPfxProfile, ...changes }));
+  assert.equal(changed({ intendedPurpose: 'smimeSigning' }), true);
+  assert.equal(changed({ displayName: 'Mail', rootCertificate: 'other' }), false);
 });

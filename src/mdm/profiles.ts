@@ -1,4 +1,4 @@
-/** What the MDM sends to devices: trusted-certificate profiles, SCEP profiles. */
+/** What the MDM sends to devices: profiles for trusted certificates, SCEP, PKCS and imported PFX. */
 import { z } from 'zod';
 import {
   basicConstraintsOf,
@@ -206,11 +206,41 @@ const pkcsProfile = z.strictObject({
  */
 export type PkcsProfile = z.infer<typeof pkcsProfile>;
 
-/** A profile that brings a certificate of the device's or its user's own. */
+/** What Graph calls the uses of an imported PFX (`userPfxIntendedPurpose`). */
+export const intendedPurposes = ['unassigned', 'smimeEncryption', 'smimeSigning', 'vpn', 'wifi'] as const;
+
+/** One of `intendedPurposes`. */
+export type IntendedPurpose = (typeof intendedPurposes)[number];
+
+const importedPfxProfile = z.strictObject({
+  kind: z.literal('importedPfx'),
+  profileId,
+  displayName,
+  platform,
+  /** The device gets that PFX of its user which was imported for this purpose. */
+  intendedPurpose: z.enum(intendedPurposes),
+  /** As in a PKCS profile. Intune has no such field: its devices take whatever was imported. */
+  rootCertificate: profileId,
+});
+
+/** Gives the device a key and a certificate that an administrator has imported for its user. */
+export type ImportedPfxProfile = z.infer<typeof importedPfxProfile>;
+
+/** A profile whose certificate is made out for the device or its user: it says what is to stand in it. */
 export type CertificateProfile = ScepProfile | PkcsProfile;
 
+/** A profile that brings a certificate with its key, whichever way. */
+export type IdentityProfile = CertificateProfile | ImportedPfxProfile;
+
 /** A profile of any kind. */
-export type Profile = TrustedCertificateProfile | CertificateProfile;
+export type Profile = TrustedCertificateProfile | IdentityProfile;
+
+const schemas = {
+  trustedCertificate: trustedCertificateProfile,
+  scep: scepProfile,
+  pkcs: pkcsProfile,
+  importedPfx: importedPfxProfile,
+} as const satisfies Record<Profile['kind'], z.ZodType>;
 
 /** Intune's own ceiling: 24 months, counted generously in days. */
 const VALIDITY_DAYS_MAX = 732;
@@ -437,8 +467,10 @@ function fitting(value: string, pattern: RegExp, what: string): string {
  */
 export function parseProfile(value: unknown): Profile {
   const kind = (value as { readonly kind?: unknown } | null)?.kind;
-  const schema = kind === 'scep' ? scepProfile : kind === 'pkcs' ? pkcsProfile : trustedCertificateProfile;
-  const parsed = schema.safeParse(value);
+  const known = Object.entries(schemas).find(([name]) => name === kind);
+  if (known === undefined)
+    throw new PkiError('profile_invalid', `kind: one of ${Object.keys(schemas).join(', ')}`);
+  const parsed = known[1].safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     throw new PkiError(
@@ -448,7 +480,7 @@ export function parseProfile(value: unknown): Profile {
   }
   const profile = parsed.data;
   if (profile.kind === 'trustedCertificate') trustedCertificateOf(profile);
-  else checkFormats(profile);
+  else if (profile.kind !== 'importedPfx') checkFormats(profile);
   return profile;
 }
 
@@ -566,6 +598,7 @@ export function needsNewCertificate(before: Profile, after: Profile): boolean {
 function certificateFields(profile: Profile): unknown {
   if (profile.kind === 'trustedCertificate')
     return [profile.trustedRootCertificate, profile.destinationStore];
+  if (profile.kind === 'importedPfx') return [profile.intendedPurpose];
   if (profile.kind === 'pkcs') {
     const { certificateType, subjectNameFormat, customSubjectAlternativeNames, keyUsage, keySize } = profile;
     return [

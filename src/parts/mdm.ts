@@ -62,9 +62,10 @@ async function openMdmOf(config: NonNullable<Config['mdm']>, log: Log, clock: Cl
     tls,
     publicUrl: config.publicUrl,
     tenant: config.tenant,
-    applications: config.applications.map(({ appId, secret }) => ({
+    applications: config.applications.map(({ appId, secret, roles }) => ({
       appId,
       secret: secretFromReference(secret),
+      roles,
     })),
     pkcsConnectors: config.pkcsConnectors.map(({ name, secret }) => ({
       name,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseCertificate, parsePublicKeyInfo, thumbprintOf } from '../codec/index.ts';
 import { errorCodeOf, PkiError } from '../errors.ts';
-import { replaceFile, secretFromReference } from '../keys/index.ts';
+import { openKey, replaceFile, secretFromReference } from '../keys/index.ts';
 import { PfxConnector, PkcsQueue } from '../pfx/index.ts';
 import type { Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
@@ -22,15 +22,21 @@ export interface RunningPfx {
 /**
  * Starts the connector.
  *
- * @throws PkiError `config_invalid`, `template_denied` if it could never issue; `key_locked` for a secret.
+ * @throws PkiError `config_invalid`, `template_denied` if it could never issue; `key_locked` for a secret; as `openKey`.
  */
-export function startPfx(
+export async function startPfx(
   config: PfxConfig,
   { ra, ca, issuers }: Pick<Authorities, 'ra' | 'ca' | 'issuers'>,
   log: Log,
-): RunningPfx {
+): Promise<RunningPfx> {
   const issuer = ca.issuer(config.issuer);
   for (const { name } of config.templates) ca.template(name);
+  const importKeys = await Promise.all(
+    config.importKeys.map(async ({ name, key }) => {
+      const opened = await openKey(key, 'decrypt');
+      return { name, decrypt: opened.decrypt.bind(opened) };
+    }),
+  );
   const queue = new PkcsQueue({
     url: config.mdm,
     secret: secretFromReference(config.secret),
@@ -43,6 +49,7 @@ export function startPfx(
     issuer: config.issuer,
     chain: issuers.find(({ name }) => name === issuer.name)?.chain.map(parseCertificate) ?? [],
     templates: config.templates,
+    importKeys,
     form: config.form,
     archive: config.archive === undefined ? undefined : openArchive(config.archive),
     log,

@@ -58,7 +58,7 @@ export async function exportProfiles(
     for (const profile of profiles) {
       if (profile.kind === 'failed')
         throw new PkiError(profile.error, `${profile.profileId} cannot be made out for ${device.deviceId}`);
-      if (profile.kind === 'pkcs') leftOut.push(profile.profileId);
+      if (profile.kind === 'pkcs' || profile.kind === 'importedPfx') leftOut.push(profile.profileId);
       else given.push(profile);
     }
     return {

@@ -81,7 +81,7 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
       config.workers > 1 && cluster.isPrimary
         ? await startWorkers({ count: config.workers, launch: launchProcess, log, onDeath })
         : await serveOnThreads(config, authorities, onDeath, log, clock);
-    if (config.pfx !== undefined && housekeeping !== undefined) pfx = startPfx(config.pfx, opened, log);
+    if (config.pfx !== undefined && housekeeping !== undefined) pfx = await startPfx(config.pfx, opened, log);
     const keeper = housekeeping;
     if (config.selfTest !== undefined && keeper !== undefined)
       selfTests = startSelfTests({

@@ -22,7 +22,7 @@ export function disagreementsOf(
   profile: Profile,
   server: Pick<ServerConfig, 'endpoints' | 'templates'>,
 ): string[] {
-  if (profile.kind === 'trustedCertificate') return [];
+  if (profile.kind === 'trustedCertificate' || profile.kind === 'importedPfx') return [];
   const { templates } = resolveTemplates(server.templates);
   const named = new Set(
     profile.kind === 'pkcs'

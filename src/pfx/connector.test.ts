@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { randomBytes, randomUUID } from 'node:crypto';
+import { constants, createPrivateKey, publicEncrypt, randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,19 +10,23 @@ import { certificates as authorities, issuer } from '../../test/support/authorit
 import { keys, MovableClock, rootPem, testCertificate, tlsServer } from '../../test/support/mdm-fixture.ts';
 import { builtInTemplates, CertificateAuthority } from '../ca/index.ts';
 import {
+  buildPkcs12,
   type Decrypt,
   hex,
   nameToString,
   openEnvelopedData,
   parseEnvelopedData,
   parsePkcs12,
+  publicKeyOf,
   subjectAltNameOf,
   thumbprintOf,
 } from '../codec/index.ts';
 import { errorCodeOf, errorTable } from '../errors.ts';
+import { orderOf } from '../mdm/imported-pfx.ts';
 import { addPkcsDoor } from '../mdm/pkcs-door.ts';
 import { LEASE_MS, PkcsRequests, type PkcsWish } from '../mdm/pkcs-requests.ts';
-import { type EncryptedPfx, PkcsStore, pkcsMigration } from '../mdm/pkcs-store.ts';
+import { type EncryptedPfx, type PkcsOrder, PkcsStore, pkcsMigration } from '../mdm/pkcs-store.ts';
+import { paddingSchemes, type UserPfxCertificate } from '../mdm/user-pfx-store.ts';
 import { RegistrationAuthority } from '../ra/index.ts';
 import { openPkiStore, type PkiStore } from '../store/index.ts';
 import { SqliteFile } from '../store/sqlite.ts';
@@ -48,6 +52,8 @@ let requests: PkcsRequests;
 let app: FastifyInstance;
 let url: string;
 let isWanted = true;
+/** What an administrator has imported. */
+let importedPfx: UserPfxCertificate | undefined;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'leafgate-pfx-'));
@@ -74,6 +80,7 @@ before(async () => {
   requests = new PkcsRequests({
     store: new PkcsStore(file),
     isWanted: () => isWanted,
+    importedPfx: () => importedPfx,
     onState: async () => {},
     clock,
     log,
@@ -98,6 +105,7 @@ after(async () => {
 let deviceId: string;
 beforeEach(async () => {
   isWanted = true;
+  importedPfx = undefined;
   deviceId = randomUUID();
   await file.commit(() => {
     file.run('DELETE FROM pkcsRequest');
@@ -106,7 +114,7 @@ beforeEach(async () => {
   await requests.nameRecipient(deviceId, Buffer.from(recipient.raw).toString('base64'));
 });
 
-function wish(changes: Partial<PkcsWish['order']> = {}): PkcsWish {
+function wish(changes: Partial<PkcsOrder> = {}): PkcsWish & { readonly order: PkcsOrder } {
   return {
     deviceId,
     profileId: 'pkcs',
@@ -149,6 +157,7 @@ function connector(
     issuer: 'issuing',
     chain: [authorities.issuing, authorities.root],
     templates: options.templates ?? [{ name: 'client-authentication', archival: 'none' }],
+    importKeys: [{ name: 'import-key', decrypt: keys.recipient.decrypt }],
     form: 'modern',
     archive: options.archive,
     log,
@@ -189,7 +198,7 @@ describe('a request is not served', () => {
     assert.deepEqual(await fates(1), ['none']);
   });
 
-  const rows: [name: string, order: Partial<PkcsWish['order']>, code: string][] = [
+  const rows: [name: string, order: Partial<PkcsOrder>, code: string][] = [
     ['a template that is not the connector’s', { certificateTemplateName: 'ra-signing' }, 'template_denied'],
     ['another issuing CA', { certificationAuthorityName: 'other' }, 'template_denied'],
     ['a purpose beyond the template', { extKeyUsage: ['1.3.6.1.5.5.7.3.3'] }, 'eku_mismatch'],
@@ -427,5 +436,167 @@ describe('a key is archived', () => {
     close();
     assert.deepEqual(await fates(1), ['revoked']);
     assert.equal(await requests.pfxFor(wish()), 'pending');
+  });
+});
+
+describe('an imported PFX', () => {
+  const password = 'Import-1 ~!';
+  const certificate = recovery[1];
+
+  /** What Graph was given: the PFX as it is, and its password encrypted to the connector. */
+  async function imported(
+    changes: Partial<UserPfxCertificate> & { readonly said?: string; readonly to?: typeof keys.other } = {},
+  ): Promise<UserPfxCertificate> {
+    const { said = password, to = keys.recipient, ...rest } = changes;
+    const pfx = await buildPkcs12({
+      privateKey: createPrivateKey(keys.other.pem).export({ format: 'der', type: 'pkcs8' }),
+      certificate,
+      chain: [],
+      password,
+      form: 'legacy',
+    });
+    const { paddingScheme = 'oaepSha512' } = rest;
+    const encrypted = publicEncrypt(
+      {
+        key: publicKeyOf(to.spki),
+        padding: constants.RSA_PKCS1_OAEP_PADDING,
+        oaepHash: paddingScheme.replace('oaepSha', 'sha'),
+      },
+      Buffer.from(said, 'ascii'),
+    );
+    const at = clock.now();
+    return {
+      userId: randomUUID(),
+      thumbprint: thumbprintOf(certificate.raw),
+      intendedPurpose: 'smimeEncryption',
+      userPrincipalName: 'ada@example.com',
+      startDateTime: certificate.notBefore,
+      expirationDateTime: certificate.notAfter,
+      providerName: 'Microsoft Software Key Storage Provider',
+      keyName: 'import-key',
+      paddingScheme,
+      encryptedPfxBlob: Buffer.from(pfx).toString('base64'),
+      encryptedPfxPassword: encrypted.toString('base64'),
+      createdDateTime: at,
+      lastModifiedDateTime: at,
+      ...rest,
+    };
+  }
+
+  const importedWish = (pfx: UserPfxCertificate): PkcsWish => ({
+    deviceId,
+    profileId: 'pkcs',
+    profileVersion: 1,
+    userId: pfx.userId,
+    order: orderOf(pfx),
+  });
+
+  const refusals: [name: string, changes: Parameters<typeof imported>[0], code: string][] = [
+    ['whose password is encrypted to a key that is not here', { keyName: 'other' }, 'pfx_unopened'],
+    ['whose password is encrypted to another key of that name', { to: keys.tls }, 'pfx_unopened'],
+    ['that its password does not open', { said: 'other' }, 'pkcs12_password'],
+    ['of another certificate than is said', { thumbprint: 'AB'.repeat(20) }, 'pfx_unopened'],
+    ['that is no PFX', { encryptedPfxBlob: 'AAAA' }, 'pkcs12_malformed'],
+  ];
+  for (const [name, changes, code] of refusals) {
+    test(`${name} is refused`, async () => {
+      importedPfx = await imported(changes);
+      const wished = importedWish(importedPfx);
+      await requests.pfxFor(wished);
+      const { round, close } = connector();
+      assert.deepEqual(await round(), { ...nothing, refused: 1 });
+      close();
+      const newest = new PkcsStore(file).newest(deviceId, 'pkcs');
+      assert.equal(newest?.error, code);
+      assert.equal(newest.pfx, undefined);
+      assert.equal(await requests.pfxFor(wished), 'failed');
+      // Imported once more, it is tried at once.
+      const later = { ...importedPfx, lastModifiedDateTime: new Date(clock.now().getTime() + 1) };
+      assert.equal(await requests.pfxFor(importedWish(later)), 'pending');
+    });
+  }
+
+  test('whose password is encrypted otherwise than is said is refused', async () => {
+    importedPfx = { ...(await imported({ paddingScheme: 'oaepSha256' })), paddingScheme: 'oaepSha512' };
+    await requests.pfxFor(importedWish(importedPfx));
+    const { round, close } = connector();
+    assert.deepEqual(await round(), { ...nothing, refused: 1 });
+    close();
+  });
+
+  for (const paddingScheme of paddingSchemes) {
+    test(`reaches the device alone, as it is; its password by ${paddingScheme}`, async () => {
+      importedPfx = await imported({ paddingScheme });
+      const wished = importedWish(importedPfx);
+      assert.equal(await requests.pfxFor(wished), 'pending');
+      const { round, close } = connector();
+      assert.deepEqual(await round(), { ...nothing, delivered: 1 });
+      assert.deepEqual(await round(), nothing);
+      close();
+      const pfx = await requests.pfxFor(wished);
+      assert.ok(typeof pfx === 'object');
+      const opened = await openPfx(pfx);
+      assert.equal(hex(opened.certificate.raw), hex(certificate.raw));
+      const blob = Buffer.from(importedPfx.encryptedPfxBlob, 'base64');
+      const inside = await openEnvelopedData(
+        parseEnvelopedData(Buffer.from(pfx.encryptedPfxBlob, 'base64')),
+        opensWith(keys.device),
+      );
+      assert.ok(blob.equals(inside), 'the octets that were imported');
+      await assert.rejects(
+        openEnvelopedData(
+          parseEnvelopedData(Buffer.from(pfx.encryptedPfxPassword, 'base64')),
+          opensWith(keys.other),
+        ),
+        { code: 'scep_envelope' },
+      );
+      assert.deepEqual(await fates(1), ['none'], 'the CA is not asked');
+      const [entry] = await store.auditEntries({ event: 'pfx.delivered', limit: 1 });
+      assert.equal(entry?.detail.importedFor, 'ada@example.com');
+      assert.equal(entry.detail.device, deviceId);
+    });
+  }
+
+  for (const [name, taken, withdrawn] of [
+    ['that was deleted meanwhile is brought to nobody', 0, 0],
+    ['that was deleted as a connector died on it is brought to nobody', 1, 1],
+  ] as const)
+    test(name, async () => {
+      importedPfx = await imported();
+      await requests.pfxFor(importedWish(importedPfx));
+      assert.equal((await requests.take(taken)).length, taken);
+      clock.offsetMs += LEASE_MS + 1;
+      importedPfx = undefined;
+      const { round, close } = connector();
+      assert.deepEqual(await round(), { ...nothing, withdrawn });
+      close();
+      assert.equal(new PkcsStore(file).newest(deviceId, 'pkcs')?.state, 'withdrawn');
+    });
+
+  test('whose connector dies before its delivery is on record is asked for again', async () => {
+    importedPfx = await imported();
+    const wished = importedWish(importedPfx);
+    await requests.pfxFor(wished);
+    let isThere = false;
+    const first = connector({
+      through: (queue) => ({
+        upload: async (upload) => {
+          await queue.upload(upload);
+          isThere = true;
+          return await dead;
+        },
+      }),
+    });
+    first.round().catch(() => {});
+    while (!isThere) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(await requests.pfxFor(wished), 'pending', 'nothing is given out before it is acknowledged');
+    clock.offsetMs += LEASE_MS + 1;
+    const second = connector();
+    assert.deepEqual(await second.round(), { ...nothing, withdrawn: 1 });
+    assert.equal(await requests.pfxFor(wished), 'pending');
+    assert.deepEqual(await second.round(), { ...nothing, delivered: 1 });
+    first.close();
+    second.close();
+    assert.ok(typeof (await requests.pfxFor(wished)) === 'object');
   });
 });

@@ -6,12 +6,14 @@ import {
   buildEnvelopedData,
   buildPkcs12,
   type Certificate,
+  type Decrypt,
   extKeyUsageExtension,
   keyUsageExtension,
   nameFromString,
   nameToString,
   parseCertificate,
   parseCertificationRequest,
+  parsePkcs12,
   subjectAltNameExtension,
   thumbprintOf,
 } from '../codec/index.ts';
@@ -27,6 +29,13 @@ export interface PfxTemplate {
   readonly name: string;
   /** `required`: no key of it is delivered that is not archived first. */
   readonly archival: 'none' | 'required';
+}
+
+/** A key that passwords of imported PFX are encrypted to. */
+export interface ImportKey {
+  /** As importers name it (Graph `keyName`). */
+  readonly name: string;
+  readonly decrypt: Decrypt;
 }
 
 /** Where sealed keys are kept. Each write is durable when it resolves. */
@@ -51,6 +60,8 @@ export interface PfxConnectorOptions {
   readonly issuer: string;
   readonly chain: readonly Certificate[];
   readonly templates: readonly PfxTemplate[];
+  /** None: imported PFX are refused. */
+  readonly importKeys?: readonly ImportKey[] | undefined;
   readonly form: 'modern' | 'legacy';
   /** Needed exactly if a template is archived. */
   readonly archive?: Archive | undefined;
@@ -71,13 +82,16 @@ const TAKEN_MAX = 5;
 /** RFC 8018 §4.1 asks for a password that cannot be guessed; this one nobody has to type. */
 const PASSWORD_BYTES = 32;
 
+/** Words of Graph for RSAES-OAEP. */
+const digests = { oaepSha256: 'sha256', oaepSha384: 'sha384', oaepSha512: 'sha512' } as const;
+
 const generate = promisify(generateKeyPair);
 
 /**
- * The PKCS connector.
+ * The PKCS connector. A PFX that it brings holds a key that it makes, or one that was imported for the device's user.
  *
  * Promises: the private key is in this process's memory alone, between its making and the upload, and its octets are
- * overwritten afterwards; it is in no file and no log. A request has one good certificate at most: a certificate whose PFX
+ * overwritten afterwards; it is in no file and no log. So is that of an imported PFX, and its password. A request has one good certificate at most: a certificate whose PFX
  * did not reach the MDM is revoked before another is made for the request, because its key is gone. What is made for the
  * `n`th taking of a request is requested under `pfx-<requestId>-<n>`, so that whoever comes after a crash finds it.
  */
@@ -117,8 +131,11 @@ export class PfxConnector {
       switch (action) {
         case 'issue':
           return await this.#issue(task, begin + task.leaseMs / 2);
+        case 'deliver':
+          return await this.#deliver(task);
         case 'acknowledge':
-          // It died after its upload: the PFX is there, and the key went with the process.
+          // It died after its upload: the PFX is there, and the key went with the process. An imported PFX, which has no
+          // certificate of ours, is withdrawn: its delivery may not be on record, and it is there to be asked for again.
           if ((await this.#options.ra.serviceCertificate(requestID(task))) === 'issued') {
             await queue.acknowledge(task, 'delivered');
             return 'delivered';
@@ -134,7 +151,8 @@ export class PfxConnector {
       const code = errorCodeOf(cause);
       const reason = cause instanceof PkiError ? cause.message : 'an invariant broke';
       log.warn({ requestId, attempt, action, code, reason }, errorTable[code].text);
-      return action === 'issue' && (await this.#isRefused(task, code)) ? 'refused' : 'postponed';
+      const isRefusable = action === 'issue' || action === 'deliver';
+      return isRefusable && (await this.#isRefused(task, code)) ? 'refused' : 'postponed';
     }
   }
 
@@ -153,11 +171,11 @@ export class PfxConnector {
   }
 
   async #issue(task: Extract<PkcsTask, { action: 'issue' }>, deadline: number): Promise<'delivered'> {
-    const { queue, ra, form, chain } = this.#options;
+    const { ra, form, chain } = this.#options;
     const { order, deviceId, requestId, attempt } = task;
     // Step 1: whatever was made for this request before, its key is gone.
     await this.#withdraw(requestId, attempt - 1, 'its key was lost before it was delivered');
-    const recipient = parseCertificate(Buffer.from(task.recipient, 'base64'));
+    const recipient = recipientOf(task);
     // Step 2: the key.
     const { privateKey } = await generate('rsa', {
       modulusLength: order.keyLength,
@@ -190,31 +208,10 @@ export class PfxConnector {
           form,
         });
         await this.#archive(order.certificateTemplateName, id, pfx, password);
-        const thumbprint = thumbprintOf(certificate.raw);
-        const { serialNumber, notAfter, issuer } = certificate;
         // Step 5: bring it.
-        await queue.upload({
-          requestId,
-          attempt,
-          encryptedPfxBlob: buildEnvelopedData({ content: pfx, recipient, ...transport }),
-          encryptedPfxPassword: buildEnvelopedData({
-            content: Buffer.from(password, 'utf8'),
-            recipient,
-            ...transport,
-          }),
-          thumbprint,
-          serialNumber: serialNumber.toUpperCase(),
-          issuerName: nameToString(issuer),
-          notAfter,
-        });
+        await this.#upload(task, recipient, { pfx, password, certificate });
         isUploaded = true;
-        await this.#record('pfx.delivered', 'an encrypted PFX was brought to the MDM', {
-          requestID: id,
-          device: deviceId,
-          template: order.certificateTemplateName,
-          serialNumber,
-          recipient: thumbprintOf(recipient.raw),
-        });
+        await this.#recordDelivery(task, certificate, { template: order.certificateTemplateName });
       } catch (cause) {
         // An upload without an answer may have arrived: the MDM says so when the lease is over.
         if (errorCodeOf(cause) !== 'server_unreachable' && !isUploaded)
@@ -227,8 +224,83 @@ export class PfxConnector {
       pfx?.fill(0);
     }
     // Step 7: only now the device may have it.
-    await queue.acknowledge(task, 'delivered');
+    await this.#options.queue.acknowledge(task, 'delivered');
     return 'delivered';
+  }
+
+  /** Hands on an imported PFX as it is. */
+  async #deliver(task: Extract<PkcsTask, { action: 'deliver' }>): Promise<'delivered'> {
+    const { thumbprint, userPrincipalName, encryptedPfxBlob: pfx } = task.imported;
+    const recipient = recipientOf(task);
+    // Step 1: the password, which the MDM cannot read.
+    const octets = await this.#passwordOf(task.imported);
+    try {
+      // Step 2: whether it opens, and is what its importer said.
+      const password = octets.toString('ascii');
+      const { certificate, privateKey } = await parsePkcs12(pfx, password);
+      privateKey.fill(0);
+      if (thumbprintOf(certificate.raw) !== thumbprint)
+        throw new PkiError('pfx_unopened', 'the imported PFX holds another certificate than was said');
+      // Step 3: bring it, for nobody but the device.
+      await this.#upload(task, recipient, { pfx, password, certificate });
+      await this.#recordDelivery(task, certificate, { importedFor: userPrincipalName });
+    } finally {
+      // Step 4: forget it.
+      octets.fill(0);
+      pfx.fill(0);
+    }
+    // Step 5: only now the device may have it.
+    await this.#options.queue.acknowledge(task, 'delivered');
+    return 'delivered';
+  }
+
+  /** Throws PkiError `pfx_unopened` if it is not encrypted to a key of ours. */
+  async #passwordOf(imported: Extract<PkcsTask, { action: 'deliver' }>['imported']): Promise<Buffer> {
+    const { keyName, paddingScheme, encryptedPfxPassword } = imported;
+    const key = this.#options.importKeys?.find(({ name }) => name === keyName);
+    if (key === undefined)
+      throw new PkiError('pfx_unopened', `its password is encrypted to key ${keyName}, which is not here`);
+    try {
+      const keyTransport = { name: 'rsaes-oaep', digest: digests[paddingScheme] } as const;
+      return Buffer.from(await key.decrypt(keyTransport, encryptedPfxPassword));
+    } catch (cause) {
+      if (cause instanceof PkiError && (cause.kind === 'unavailable' || cause.kind === 'misconfigured'))
+        throw cause;
+      throw new PkiError('pfx_unopened', `its password is not encrypted to key ${keyName}`, { cause });
+    }
+  }
+
+  /** Encrypts PFX and password to the device, each apart, and uploads them. */
+  async #upload(
+    { requestId, attempt }: Ticket,
+    recipient: Certificate,
+    { pfx, password, certificate }: OpenPfx,
+  ): Promise<void> {
+    const sealed = (content: Uint8Array) => buildEnvelopedData({ content, recipient, ...transport });
+    await this.#options.queue.upload({
+      requestId,
+      attempt,
+      encryptedPfxBlob: sealed(pfx),
+      encryptedPfxPassword: sealed(Buffer.from(password, 'utf8')),
+      thumbprint: thumbprintOf(certificate.raw),
+      serialNumber: certificate.serialNumber.toUpperCase(),
+      issuerName: nameToString(certificate.issuer),
+      notAfter: certificate.notAfter,
+    });
+  }
+
+  #recordDelivery(
+    task: Delivery,
+    { serialNumber }: Certificate,
+    source: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    return this.#record('pfx.delivered', 'an encrypted PFX was brought to the MDM', {
+      requestID: requestID(task),
+      device: task.deviceId,
+      ...source,
+      serialNumber,
+      recipient: thumbprintOf(Buffer.from(task.recipient, 'base64')),
+    });
   }
 
   async #archive(template: string, id: string, pfx: Uint8Array, password: string): Promise<void> {
@@ -259,6 +331,20 @@ export class PfxConnector {
   #record(event: string, text: string, detail: Readonly<Record<string, string>>): Promise<void> {
     return this.#options.ra.recordService(this.#service, event, text, detail);
   }
+}
+
+/** A task that ends with a PFX for a device. */
+type Delivery = Extract<PkcsTask, { readonly recipient: string }>;
+
+/** A PFX, what opens it, and the certificate in it. */
+interface OpenPfx {
+  readonly pfx: Uint8Array;
+  readonly password: string;
+  readonly certificate: Certificate;
+}
+
+function recipientOf({ recipient }: Delivery): Certificate {
+  return parseCertificate(Buffer.from(recipient, 'base64'));
 }
 
 /** The RA's number of what is made for one taking of a request. */

@@ -1,6 +1,7 @@
-/** The PKCS connector: keys made off the device, delivered as encrypted PFX. */
+/** The PKCS connector: keys made off the device, or imported, delivered as encrypted PFX. */
 export { openArchived, sealForArchive } from './archive.ts';
 export {
+  type ImportKey,
   PfxConnector,
   type PfxConnectorOptions,
   type PfxRound,

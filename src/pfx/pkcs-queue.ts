@@ -11,14 +11,18 @@ const ticket = {
   leaseMs: z.int().min(1000).max(3_600_000),
 };
 const name = z.string().max(1024);
+const base64 = z.base64().transform((text): Uint8Array => Buffer.from(text, 'base64'));
+const destination = {
+  deviceId: z.guid(),
+  /** Base64 of the DER of the certificate that the PFX is to be encrypted to. */
+  recipient: z.base64().max(16 * 1024),
+};
 
 const task = z.discriminatedUnion('action', [
   z.object({
     action: z.literal('issue'),
     ...ticket,
-    deviceId: z.guid(),
-    /** Base64 of the DER of the certificate that the PFX is to be encrypted to. */
-    recipient: z.base64().max(16 * 1024),
+    ...destination,
     order: z.object({
       certificationAuthorityName: name,
       certificateTemplateName: name,
@@ -36,6 +40,21 @@ const task = z.discriminatedUnion('action', [
       extKeyUsage: z.array(z.string().max(200)).max(50),
       /** Bits of the RSA modulus. */
       keyLength: z.union([z.literal(2048), z.literal(3072), z.literal(4096)]),
+    }),
+  }),
+  z.object({
+    action: z.literal('deliver'),
+    ...ticket,
+    ...destination,
+    imported: z.object({
+      /** SHA-1 of the certificate, upper-case hexadecimal. */
+      thumbprint: z.string().regex(/^[0-9A-F]{40}$/),
+      userPrincipalName: name,
+      /** Name of the key that the password is encrypted to, and how. */
+      keyName: name,
+      paddingScheme: z.enum(['oaepSha256', 'oaepSha384', 'oaepSha512']),
+      encryptedPfxBlob: base64,
+      encryptedPfxPassword: base64,
     }),
   }),
   z.object({ action: z.literal('acknowledge'), ...ticket }),
@@ -76,6 +95,8 @@ const problem = z.object({ error: z.string() });
 const TIMEOUT_MS = 30_000;
 /** With what is sent again after a failure to connect. */
 const BUDGET_MS = 60_000;
+/** An imported PFX takes up to 350 KB; the connector takes five requests at a time. */
+const RESPONSE_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Requests that wait at the MDM, over an outbound HTTPS connection. Close it. */
 export class PkcsQueue {
@@ -89,7 +110,7 @@ export class PkcsQueue {
       throw new PkiError('config_invalid', `the MDM’s URL ${url} is not https`);
     this.#url = url.replace(/\/+$/, '');
     this.#authorization = `Bearer ${secret}`;
-    this.#client = new HttpsClient({ timeoutMs: TIMEOUT_MS, extraCa });
+    this.#client = new HttpsClient({ timeoutMs: TIMEOUT_MS, responseBytesMax: RESPONSE_BYTES_MAX, extraCa });
   }
 
   /**
