@@ -1,5 +1,5 @@
 /** `leafgate migrate`: from another PKI's own exports to a configuration. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { parseConfig } from '../config.ts';
@@ -8,6 +8,8 @@ import {
   buildExpiryTable,
   buildMigrationReport,
   buildProposedConfiguration,
+  caSettingsOf,
+  connectorSettingsOf,
   type DateOrder,
   decodeWindowsText,
   ndesSettingsOf,
@@ -17,10 +19,11 @@ import {
   planMigration,
 } from '../migrate/index.ts';
 import { systemClock } from '../telemetry.ts';
+import { fileOctets } from './input.ts';
 import { type ListingOptions, printFacts } from './output.ts';
 
 interface NdesOptions extends ListingOptions {
-  readonly registry: string;
+  readonly registry: readonly string[];
   readonly templates: string;
   readonly issued?: string;
   readonly dateOrder?: DateOrder;
@@ -34,18 +37,27 @@ export function addMigrate(program: Command): void {
     .description('from another PKI to this one')
     .command('ndes')
     .description('propose a configuration from the text exports of an NDES server and its CA')
-    .requiredOption('--registry <file>', 'export of HKLM\\SOFTWARE\\Microsoft\\Cryptography\\MSCEP (.reg)')
-    .requiredOption('--templates <file>', 'output of: certutil -v -template')
+    .requiredOption(
+      '--registry <files...>',
+      'exports (.reg) of HKLM\\SOFTWARE\\Microsoft\\Cryptography\\MSCEP, the CA’s CertSvc\\Configuration, Intune’s connector',
+    )
+    .requiredOption('--templates <file>', 'output of: certutil -v -template (or -dstemplate)')
     .option('--issued <file>', 'output of: certutil -view, as text or csv')
     .addOption(new Option('--date-order <order>', 'of the dates in it').choices(['dmy', 'mdy', 'ymd']))
     .requiredOption('-o, --output <folder>', 'new folder for leafgate.yaml, report.md and certificates.csv')
     .option('--json', 'for machines')
     .action((options: NdesOptions) => {
       const now = systemClock.now();
+      const values = options.registry.flatMap((path) => parsed(path, parseRegistryFile));
+      const { issued, dateOrder } = options;
       const plan = planMigration(
-        ndesSettingsOf(parseRegistryFile(textOf(options.registry))),
-        parseTemplateDump(textOf(options.templates)),
-        options.issued === undefined ? [] : parseIssuedDump(textOf(options.issued), options.dateOrder),
+        {
+          ndes: ndesSettingsOf(values),
+          cas: caSettingsOf(values),
+          connector: connectorSettingsOf(values),
+          templates: parsed(options.templates, parseTemplateDump),
+          issued: issued === undefined ? [] : parsed(issued, (text) => parseIssuedDump(text, dateOrder)),
+        },
         now,
       );
       const yaml = buildProposedConfiguration(plan);
@@ -78,7 +90,8 @@ export function addMigrate(program: Command): void {
             .join(', '),
           'not carried over': count('notCarried'),
           'done in another way': count('changed'),
-          'to fill in': count('todo'),
+          'to fill in or decide': count('todo'),
+          'as before': count('kept'),
           'valid certificates': plan.certificates.length,
           'of NDES’s templates': plan.certificates.filter(({ byNdes }) => byNdes).length,
         },
@@ -87,15 +100,11 @@ export function addMigrate(program: Command): void {
     });
 }
 
-function textOf(path: string): string {
-  let bytes: Uint8Array;
+/** What stands in a file; its name is in every complaint about it. */
+function parsed<T>(path: string, parse: (text: string) => T): T {
+  const octets = fileOctets(path);
   try {
-    bytes = readFileSync(path);
-  } catch (cause) {
-    throw new PkiError('config_invalid', `cannot read ${path}`, { cause });
-  }
-  try {
-    return decodeWindowsText(bytes);
+    return parse(decodeWindowsText(octets));
   } catch (cause) {
     throw cause instanceof PkiError
       ? new PkiError(cause.code, `${path}: ${cause.message}`, { cause })

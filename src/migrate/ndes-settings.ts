@@ -25,10 +25,21 @@ export interface NdesSettings {
   readonly passwordPath: string;
   /** The policy module, such as Intune’s connector; absent if there is none. */
   readonly policyModule?: string;
+  /** Whether the module is that of Intune’s connector, which Configuration Manager has, too. */
+  readonly isIntune: boolean;
+  /** Whether a renewal may have another subject than the certificate that signs it. */
+  readonly renewsAnySubject: boolean;
   /** Values that are not known here, as `key\name`. */
   readonly unknown: readonly string[];
 }
 
+/** The Certificate Connector for Intune, as far as its registry tells. */
+export interface ConnectorSettings {
+  /** EnableSidSecurityExtension: certificates of PKCS profiles have the SID extension. */
+  readonly writesSecurityIdentifier: boolean;
+}
+
+const CONNECTOR = 'hkey_local_machine\\software\\microsoft\\microsoftintune\\pfxcertificateconnector';
 const ROOT = 'hkey_local_machine\\software\\microsoft\\cryptography\\mscep';
 /** What NDES takes if the registry says nothing: “IPSec (Offline request)”. */
 const DEFAULT_TEMPLATE = 'IPSECIntermediateOffline';
@@ -38,7 +49,14 @@ const PASSWORD_LENGTH = 8;
 const PASSWORD_PATH = 'CertSrv/mscep_admin';
 
 /** Known, and of no meaning for what comes after NDES. */
-const withoutSuccessor = ['catype\\catype', 'certsinmystore\\certsinmystore', 'refresh\\refresh'];
+const withoutSuccessor = [
+  'catype\\catype',
+  'certsinmystore\\certsinmystore',
+  'refresh\\refresh',
+  'cacherequest\\cacherequest',
+  // Follows a request: Leafgate answers with the digest that the request has.
+  'hashalgorithm\\hashalgorithm',
+];
 
 /**
  * Reads NDES’s settings.
@@ -48,7 +66,7 @@ const withoutSuccessor = ['catype\\catype', 'certsinmystore\\certsinmystore', 'r
 export function ndesSettingsOf(values: readonly RegistryValue[]): NdesSettings {
   const found = new Map<string, RegistryValue>();
   for (const value of values) {
-    const key = value.key.toLowerCase().replace(/^hklm\\/, 'hkey_local_machine\\');
+    const key = keyOf(value);
     if (key !== ROOT && !key.startsWith(`${ROOT}\\`)) continue;
     const path = [...key.slice(ROOT.length).split('\\').filter(Boolean), value.name.toLowerCase()].join('\\');
     found.set(path, value);
@@ -84,11 +102,15 @@ export function ndesSettingsOf(values: readonly RegistryValue[]): NdesSettings {
   const caConfiguration = text('Configuration', 'CAInfo');
   const enforced = number('EnforcePassword', 1) !== 0;
   const shared = number('UseSinglePassword', 0) !== 0;
-  const modules = [...found].filter(([path]) => path.startsWith('modules\\') || path.startsWith('policy\\'));
+  const modules = [...found].filter(([path]) => path.startsWith('modules\\'));
   for (const [path] of modules) seen.add(path);
-  const policyModule = modules
-    .map(([, value]) => value.key.split('\\').at(-1))
-    .find((name) => name !== undefined);
+  // `Modules` names the module in force; the modules' own settings stand in keys below.
+  const inForce = found.get('modules\\policy')?.data;
+  const below = modules
+    .find(([path]) => path.split('\\').length > 2)?.[1]
+    .key.split('\\')
+    .at(-1);
+  const policyModule = typeof inForce === 'string' && inForce !== '' ? inForce : below;
   const settings = {
     templates: {
       signature: text('SignatureTemplate') ?? DEFAULT_TEMPLATE,
@@ -102,9 +124,23 @@ export function ndesSettingsOf(values: readonly RegistryValue[]): NdesSettings {
     passwordLength: number('PasswordLength', PASSWORD_LENGTH),
     passwordPath: text('PasswordVDir') ?? PASSWORD_PATH,
     ...(policyModule === undefined ? {} : { policyModule }),
+    isIntune: /^NDESPolicy\b/i.test(policyModule ?? ''),
+    renewsAnySubject: number('DisableRenewalSubjectNameMatch', 0) !== 0,
   };
   const unknown = [...found]
     .filter(([path]) => !seen.has(path) && !withoutSuccessor.includes(path))
     .map(([, { key, name }]) => `${key}\\${name}`);
   return { ...settings, unknown };
+}
+
+const keyOf = ({ key }: RegistryValue) => key.toLowerCase().replace(/^hklm\\/, 'hkey_local_machine\\');
+
+/** The connector's settings; absent if the export does not hold its key. */
+export function connectorSettingsOf(values: readonly RegistryValue[]): ConnectorSettings | undefined {
+  const own = values.filter(
+    (value) => keyOf(value) === CONNECTOR || keyOf(value).startsWith(`${CONNECTOR}\\`),
+  );
+  if (own.length === 0) return undefined;
+  const sid = own.find(({ name }) => name.toLowerCase() === 'enablesidsecurityextension')?.data;
+  return { writesSecurityIdentifier: sid === 1 };
 }

@@ -19,6 +19,9 @@ export function decodeWindowsText(bytes: Uint8Array): string {
     const text = new TextDecoder(isUtf16 ? 'utf-16le' : 'utf-8', { fatal: true }).decode(bytes);
     return text.replaceAll(/\r\n?/g, '\n');
   } catch (cause) {
-    throw invalid('is neither UTF-16 nor UTF-8: save it as one of them', cause);
+    throw invalid(
+      'is neither UTF-16 nor UTF-8: make it in PowerShell, whose files are, or save it as one of them',
+      cause,
+    );
   }
 }
