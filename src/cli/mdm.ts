@@ -2,19 +2,24 @@
 import { type Command, Option } from 'commander';
 import { PkiError } from '../errors.ts';
 import { replaceFile } from '../keys/index.ts';
-import { exportFormats, exportProfiles } from '../parts/profile-export.ts';
+import { type ExportOrder, exportFormats, exportProfiles } from '../parts/profile-export.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 import { configOption, loadConfig } from './context.ts';
 import { fileText } from './input.ts';
 import { loadMdmConfig, type MdmOptions, rowsOf, run, userNamed } from './mdm-context.ts';
 import { addMdmFleet } from './mdm-fleet.ts';
-import { printFacts, printRows } from './output.ts';
+import { positiveInteger, printFacts, printRows } from './output.ts';
 
 interface ExportOptions extends MdmOptions {
   readonly format: (typeof exportFormats)[number];
   readonly output: string;
   readonly unsigned?: boolean;
   readonly organization: string;
+  readonly wait: number;
+  readonly withoutPfx?: boolean;
+  readonly pfxForm?: 'modern' | 'legacy';
+  readonly askPassword?: boolean;
+  readonly replace?: boolean;
   readonly pkcs12?: string;
   readonly pkcs12Password?: string;
 }
@@ -112,39 +117,86 @@ export function addMdm(program: Command): void {
     .addOption(
       new Option('--format <format>', 'form of the file').choices(exportFormats).default('mobileconfig'),
     )
-    .requiredOption('-o, --output <file>', 'the file, which holds challenges: mode 0600')
+    .requiredOption('-o, --output <file>', 'the file, which holds challenges and keys: mode 0600')
     .option('--unsigned', 'do not sign the mobileconfig')
     .option('--organization <name>', 'who gives the profiles, as the device shows it', 'Leafgate')
-    .option('--pkcs12 <file>', 'a PFX that goes along')
+    .option('--wait <seconds>', 'how long a connector may take to make the PFX', positiveInteger, 120)
+    .option('--without-pfx', 'leave out profiles that bring a PFX')
+    .addOption(
+      new Option('--pfx-form <form>', 'how PFX are packed; json: modern, else legacy').choices([
+        'modern',
+        'legacy',
+      ]),
+    )
+    .option('--ask-password', 'the PFX’s password is not in the file: shown once here, asked by the device')
+    .option('--replace', 'syncml: the device first deletes what an earlier file installed')
+    .option('--pkcs12 <file>', 'a PFX of yours that goes along')
     .option('--pkcs12-password <reference>', 'its password: file:PATH or env:NAME')
-    .action(async (deviceId: string, options: ExportOptions) => {
-      const { format, organization, pkcs12, pkcs12Password, output } = options;
-      const { file, leftOut } = await exportProfiles(
-        loadMdmConfig(options.config),
-        {
-          deviceId,
-          format,
-          signature: options.unsigned === true ? 'unsigned' : 'signed',
-          organization,
-          ...(pkcs12 === undefined
-            ? {}
-            : {
-                pkcs12: {
-                  file: pkcs12,
-                  ...(pkcs12Password === undefined ? {} : { password: pkcs12Password }),
-                },
-              }),
-        },
-        openLog('warn', 'cli'),
-        systemClock,
-      );
-      await replaceFile(output, file);
-      console.log(
-        `${output}: ${format} for ${deviceId}; it holds challenges, which are good once, for an hour`,
-      );
-      if (leftOut.length > 0)
-        console.log(`left out: ${leftOut.join(', ')}; their PFX is encrypted to the agent of Leafgate`);
-    });
+    .action(exportTo);
+}
+
+async function exportTo(deviceId: string, options: ExportOptions): Promise<void> {
+  const { format, output } = options;
+  const { leftOut, identities, password } = await exportProfiles(
+    loadMdmConfig(options.config),
+    exportOrderOf(deviceId, options),
+    {
+      write: async (file) => {
+        try {
+          await replaceFile(output, file);
+        } catch (cause) {
+          const why = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+          throw new PkiError('command_invalid', `cannot write ${output}: ${why}`, { cause });
+        }
+      },
+      onWait: (profileId) =>
+        console.error(
+          `${profileId}: waiting for a connector to make the PFX, ${options.wait} seconds at most`,
+        ),
+    },
+    openLog('warn', 'cli'),
+    systemClock,
+  );
+  console.log(`${output}: ${format} for ${deviceId}; its challenges are good once, for an hour`);
+  for (const { profileId, serialNumber, notAfter } of identities)
+    console.log(`${profileId}: PFX of certificate ${serialNumber}, good until ${notAfter?.toISOString()}`);
+  if (password !== undefined)
+    console.log(`password of the PFX, which is shown here alone and not in the file: ${password}`);
+  if (leftOut.length > 0) console.log(`left out: ${leftOut.join(', ')}`);
+}
+
+/** Throws PkiError `command_invalid` for options that do not go together. */
+function exportOrderOf(deviceId: string, options: ExportOptions): ExportOrder {
+  const { format, organization, pkcs12, pkcs12Password, pfxForm } = options;
+  const refuse = (why: string) => {
+    throw new PkiError('command_invalid', why);
+  };
+  if (options.replace === true && format !== 'syncml') refuse('--replace goes with --format syncml alone');
+  if (options.unsigned === true && format !== 'mobileconfig')
+    refuse('--unsigned goes with --format mobileconfig alone');
+  if (options.askPassword === true && format === 'syncml')
+    refuse('--ask-password: Windows asks nobody for the password of a PFX');
+  if (pkcs12Password !== undefined && pkcs12 === undefined) refuse('--pkcs12-password goes with --pkcs12');
+  if (options.withoutPfx === true && (options.askPassword === true || pfxForm !== undefined))
+    refuse('--without-pfx goes with neither --ask-password nor --pfx-form');
+  return {
+    deviceId,
+    format,
+    organization,
+    signature: options.unsigned === true ? 'unsigned' : 'signed',
+    earlier: options.replace === true ? 'deleted' : 'kept',
+    pfx:
+      options.withoutPfx === true
+        ? 'left out'
+        : {
+            waitMs: options.wait * 1000,
+            password: options.askPassword === true ? 'asked' : 'in the file',
+            ...(pfxForm === undefined ? {} : { form: pfxForm }),
+          },
+    ...(pkcs12 === undefined
+      ? {}
+      : { pkcs12: { file: pkcs12, ...(pkcs12Password === undefined ? {} : { password: pkcs12Password }) } }),
+  };
 }
 
 function profileIn(file: string): unknown {

@@ -312,7 +312,17 @@ describe('SyncML', () => {
     ['no URL', { ...scep, scepServerUrls: [] }, /ServerURL/],
     ['a separator in a URL', { ...scep, scepServerUrls: ['https://a/;x'] }, /ServerURL/],
     ['a thumbprint that is none', { ...scep, caThumbprint: 'AB' }, /CAThumbprint/],
-    ['a key that Windows has not', { ...scep, keyLength: 3072 }, /KeyLength/],
+    [
+      'a key that Windows has not',
+      { ...scep, keyLength: 3072, keyStorageProvider: 'useSoftwareKsp' },
+      /KeyLength/,
+    ],
+    ['a key that no TPM has', { ...scep, keyLength: 4096 }, /TPM/],
+    [
+      'Windows Hello for Business',
+      { ...scep, keyStorageProvider: 'usePassportForWorkKspOtherwiseFail' },
+      /container/,
+    ],
     ['no purpose', { ...scep, extKeyUsage: [] }, /EKUMapping/],
     [
       'a name with a separator',
@@ -324,6 +334,68 @@ describe('SyncML', () => {
   for (const [name, profile, why] of refused)
     test(`refuses ${name}`, () =>
       refusesUnresolvable(() => buildSyncml({ ...all, profiles: [profile] }), why));
+
+  test('refuses a PFX whose password somebody would have to be asked for', () => {
+    const { password: _, ...asked } = identity;
+    refusesUnresolvable(() => buildSyncml({ ...all, profiles: [asked] }), /asks nobody/);
+  });
+
+  const places: readonly (readonly [
+    name: string,
+    profile: ExportedScepProfile | ExportedIdentity,
+    node: string,
+    value: string,
+  ])[] = [
+    ['a key in the TPM', { ...scep, keyLength: 2048 }, 'KeyProtection', '1'],
+    [
+      'a key in the TPM if there is one',
+      { ...scep, keyStorageProvider: 'useTpmKspOtherwiseUseSoftwareKsp' },
+      'KeyProtection',
+      '2',
+    ],
+    [
+      'a key that no TPM has',
+      { ...scep, keyLength: 4096, keyStorageProvider: 'useTpmKspOtherwiseUseSoftwareKsp' },
+      'KeyProtection',
+      '3',
+    ],
+    ['a PFX', identity, 'KeyLocation', '2'],
+    ['a PFX whose key no TPM has', { ...identity, keyLength: 4096 }, 'KeyLocation', '3'],
+  ];
+  for (const [name, profile, node, value] of places)
+    test(`${name}: ${node} is ${value}`, () => {
+      const [nodes = []] = commandsIn(buildSyncml({ ...all, profiles: [profile] })).atomic;
+      assert.equal(dataOf(nodes, node), value);
+    });
+
+  test('a user’s certificate goes to the machine’s store if its profile says so', () => {
+    const profile = { ...identity, certificateStore: 'machine' } as const;
+    const [nodes = []] = commandsIn(buildSyncml({ ...all, profiles: [profile] })).atomic;
+    assert.match(nodes[0]?.path ?? '', /^\.\/Device\//);
+  });
+
+  test('to replace an earlier file, the device deletes what that installed before it adds', () => {
+    const text = buildSyncml(all, 'deleted');
+    const deletions = [
+      ...text.matchAll(/<Delete>.*?<LocURI>(.*?)<\/LocURI>.*?<\/Delete><Atomic>(.*?)<\/Atomic>/g),
+    ];
+    assert.equal(deletions.length, 2);
+    for (const [, path = '', atomic = ''] of deletions) {
+      assert.match(
+        path,
+        /^\.\/(Device|User)\/Vendor\/MSFT\/ClientCertificateInstall\/(SCEP|PFXCertInstall)\/[0-9A-F-]{36}$/,
+      );
+      assert.ok(atomic.includes(`<LocURI>${path}/`), 'it deletes something else');
+    }
+    assert.equal(buildSyncml(all).includes('Delete'), false);
+  });
+
+  test('trusted certificates come first, wherever they stand', () => {
+    assert.equal(
+      buildSyncml({ ...all, profiles: [scep, root] }).indexOf('<Add>'),
+      '<SyncML xmlns="SYNCML:SYNCML1.2"><SyncBody>'.length,
+    );
+  });
 
   test('refuses a root for a user’s store', () =>
     assert.deepEqual(
@@ -356,6 +428,11 @@ describe('Microsoft’s rules', () => {
     ['a node twice', (nodes) => [...nodes.slice(0, 2), ...nodes.slice(1)], /twice/],
     ['a key usage without its bits', (nodes) => withData(nodes, '/KeyUsage', '1'), /KeyUsage/],
     ['too many retries', (nodes) => withData(nodes, '/KeyProtection', '5'), /KeyProtection/],
+    [
+      'a container without a name',
+      (nodes) => withData(nodes, '/KeyProtection', '4'),
+      /4 needs Install\/ContainerName/,
+    ],
     [
       'an unknown node',
       (nodes) => nodes.map((node) => ({ ...node, path: node.path.replace('/KeyUsage', '/KeyUse') })),

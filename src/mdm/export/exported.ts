@@ -43,6 +43,8 @@ export interface ExportedScepProfile
   readonly scepServerUrls: readonly string[];
   /** SHA-1 of the CA certificate that the device must find, hexadecimal. */
   readonly caThumbprint: string;
+  /** Whose store it goes to, on Windows; that of `certificateType` if absent. */
+  readonly certificateStore?: 'user' | 'machine';
   /** A secret. */
   readonly challenge?: string;
   readonly challengeExpiresAt?: Date;
@@ -54,6 +56,15 @@ export interface ExportedIdentity {
   readonly profileId: string;
   readonly displayName: string;
   readonly certificateType: 'device' | 'user';
+  /** Whose store it goes to, on Windows; that of `certificateType` if absent. */
+  readonly certificateStore?: 'user' | 'machine';
+  /** Of the certificate, where it is known: SHA-1, upper-case hexadecimal. */
+  readonly thumbprint?: string;
+  /** Upper-case hexadecimal. */
+  readonly serialNumber?: string;
+  readonly notAfter?: Date;
+  /** Bits of an RSA modulus. */
+  readonly keyLength?: number;
   /** DER of the PFX (RFC 7292). */
   readonly pfx: Uint8Array;
   /** A secret; without it the device asks its user, as Apple’s does, or fails. */

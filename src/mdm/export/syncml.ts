@@ -3,6 +3,7 @@ import { type Name, oid } from '../../codec/index.ts';
 import { PkiError } from '../../errors.ts';
 import {
   type ExportedIdentity,
+  type ExportedProfile,
   type ExportedScepProfile,
   type ExportedTrustedCertificate,
   type ProfileExport,
@@ -35,39 +36,53 @@ const keywords: ReadonlyMap<string, string> = new Map([
 
 const keyUsageBits: Readonly<Record<string, number>> = { digitalSignature: 0x80, keyEncipherment: 0x20 };
 const periods = { days: 'Days', months: 'Months', years: 'Years' } as const;
-/** KeyProtection. 2 is the TPM where there is one, else software. */
-const keyProtection: Readonly<Record<string, number>> = {
+/** Values of KeyProtection, and of KeyLocation of PFXCertInstall. 2 is the TPM where there is one, else software. */
+const keyPlaces = {
   useTpmKspOtherwiseFail: 1,
   useTpmKspOtherwiseUseSoftwareKsp: 2,
   useSoftwareKsp: 3,
-};
-/** KeyLocation of PFXCertInstall: the TPM where there is one, else software. */
-const KEY_LOCATION_TPM_ELSE_SOFTWARE = '2';
+} as const;
+/** More a TPM of a PC does not hold: Intune takes longer keys for the software provider alone. */
+const TPM_KEY_BITS_MAX = 2048;
 
 /**
  * Builds one SyncML body: the trusted certificates first, then each certificate in an `Atomic` of its own, as Microsoft
  * demands. For an MDM that takes SyncML (“custom configuration”).
  *
+ * @param earlier `deleted`: before each certificate the device deletes what an earlier body of the same profile installed,
+ *   with its key. Else the device refuses a second `Add`.
  * @throws PkiError `profile_unresolvable` for what the format cannot say.
  */
-export function buildSyncml({ device, profiles }: ProfileExport): string {
+export function buildSyncml(
+  { device, profiles }: ProfileExport,
+  earlier: 'kept' | 'deleted' = 'kept',
+): string {
   const ids = { next: 1 };
-  const commands = profiles.map((profile) => {
+  const commands = inOrder(profiles).map((profile) => {
     const nodes = nodesOf(profile, device.deviceId);
     const faults = faultsOfNodes(nodes);
     if (faults.length > 0)
       throw new PkiError('profile_unresolvable', `${profile.profileId}: ${faults.join('; ')}`);
     if (profile.kind === 'trustedCertificate') return nodes.map((node) => command(node, ids)).join('');
+    // Outside of the Atomic, where it may fail: there may be nothing to delete.
+    const deletion =
+      earlier === 'deleted'
+        ? command({ verb: 'Delete', path: installationOf(profile, device.deviceId) }, ids)
+        : '';
     const atomic = takeId(ids);
-    return element('Atomic', element('CmdID', atomic) + nodes.map((node) => command(node, ids)).join(''));
+    const adds = nodes.map((node) => command(node, ids)).join('');
+    return deletion + element('Atomic', element('CmdID', atomic) + adds);
   });
   return `<SyncML xmlns="SYNCML:SYNCML1.2">${element('SyncBody', `${commands.join('')}<Final/>`)}</SyncML>\n`;
 }
 
-function nodesOf(
-  profile: ExportedTrustedCertificate | ExportedScepProfile | ExportedIdentity,
-  deviceId: string,
-): NodeValue[] {
+/** Trusted certificates first. */
+function inOrder(profiles: readonly ExportedProfile[]): ExportedProfile[] {
+  const rank = ({ kind }: ExportedProfile) => (kind === 'trustedCertificate' ? 0 : 1);
+  return [...profiles].sort((a, b) => rank(a) - rank(b));
+}
+
+function nodesOf(profile: ExportedProfile, deviceId: string): NodeValue[] {
   switch (profile.kind) {
     case 'trustedCertificate':
       return [trustedCertificateNode(profile)];
@@ -93,7 +108,7 @@ function trustedCertificateNode(profile: ExportedTrustedCertificate): NodeValue 
 }
 
 function scepNodes(profile: ExportedScepProfile, deviceId: string): NodeValue[] {
-  const base = `${baseOf(profile)}/SCEP/${stableUuid(deviceId, profile.profileId)}`;
+  const base = installationOf(profile, deviceId);
   if (profile.challenge === undefined)
     throw new PkiError('profile_unresolvable', `${profile.profileId}: Windows needs a challenge`);
   const install = (name: string, format: 'chr' | 'int', data: string): NodeValue => ({
@@ -115,7 +130,7 @@ function scepNodes(profile: ExportedScepProfile, deviceId: string): NodeValue[] 
     ),
     install('SubjectName', 'chr', x500String(subjectOf(profile))),
     ...(names === '' ? [] : [install('SubjectAlternativeNames', 'chr', names)]),
-    install('KeyProtection', 'int', String(keyProtection[profile.keyStorageProvider] ?? 3)),
+    install('KeyProtection', 'int', String(keyPlaceOf(profile))),
     install('KeyLength', 'int', String(profile.keyLength)),
     install('HashAlgorithm', 'chr', 'SHA-2'),
     install('CAThumbprint', 'chr', profile.caThumbprint.toUpperCase()),
@@ -126,7 +141,16 @@ function scepNodes(profile: ExportedScepProfile, deviceId: string): NodeValue[] 
 }
 
 function pfxNodes(profile: ExportedIdentity, deviceId: string): NodeValue[] {
-  const base = `${baseOf(profile)}/PFXCertInstall/${stableUuid(deviceId, profile.profileId)}`;
+  const base = installationOf(profile, deviceId);
+  const place =
+    (profile.keyLength ?? 0) > TPM_KEY_BITS_MAX
+      ? keyPlaces.useSoftwareKsp
+      : keyPlaces.useTpmKspOtherwiseUseSoftwareKsp;
+  if (profile.password === undefined)
+    throw new PkiError(
+      'profile_unresolvable',
+      `${profile.profileId}: Windows asks nobody for the password of a PFX; it must be in the file`,
+    );
   const node = (name: string, format: string, data: string): NodeValue => ({
     verb: 'Add',
     path: `${base}/${name}`,
@@ -134,21 +158,37 @@ function pfxNodes(profile: ExportedIdentity, deviceId: string): NodeValue[] {
     data,
   });
   return [
-    node('KeyLocation', 'int', KEY_LOCATION_TPM_ELSE_SOFTWARE),
-    ...(profile.password === undefined
-      ? []
-      : [
-          node('PFXCertPassword', 'chr', profile.password),
-          // 0: in the clear. Only the MDM itself can encrypt it to the device's certificate.
-          node('PFXCertPasswordEncryptionType', 'int', '0'),
-        ]),
+    node('KeyLocation', 'int', String(place)),
+    node('PFXCertPassword', 'chr', profile.password),
+    // 0: in the clear. Only the MDM itself can encrypt it to the device's certificate.
+    node('PFXCertPasswordEncryptionType', 'int', '0'),
     node('PFXKeyExportable', 'bool', 'false'),
     node('PFXCertBlob', 'chr', Buffer.from(profile.pfx).toString('base64')),
   ];
 }
 
-function baseOf({ certificateType }: { readonly certificateType: 'device' | 'user' }): string {
-  return `./${certificateType === 'user' ? 'User' : 'Device'}/Vendor/MSFT/ClientCertificateInstall`;
+/** The node of the certificate: always the same for the same profile on the same device. */
+function installationOf(
+  { kind, profileId, certificateType, certificateStore }: ExportedScepProfile | ExportedIdentity,
+  deviceId: string,
+): string {
+  const store = certificateStore ?? (certificateType === 'user' ? 'user' : 'machine');
+  const root = store === 'user' ? './User' : './Device';
+  const csp = kind === 'scep' ? 'SCEP' : 'PFXCertInstall';
+  return `${root}/Vendor/MSFT/ClientCertificateInstall/${csp}/${stableUuid(deviceId, profileId)}`;
+}
+
+function keyPlaceOf({ profileId, keyStorageProvider, keyLength }: ExportedScepProfile): number {
+  // Value 4 wants the name of the container, which Windows Hello for Business chose on the device itself.
+  if (keyStorageProvider === 'usePassportForWorkKspOtherwiseFail')
+    throw new PkiError(
+      'profile_unresolvable',
+      `${profileId}: only the MDM that set up Windows Hello for Business can name its container`,
+    );
+  if (keyLength <= TPM_KEY_BITS_MAX) return keyPlaces[keyStorageProvider];
+  if (keyStorageProvider === 'useTpmKspOtherwiseFail')
+    throw new PkiError('profile_unresolvable', `${profileId}: a TPM has no keys of ${keyLength} bits`);
+  return keyPlaces.useSoftwareKsp;
 }
 
 /** Windows' own text form of a name: in the order of the encoding, and a value that needs it in quotation marks. */

@@ -10,11 +10,13 @@ export interface NodeRule {
   readonly presence: 'required' | 'optional';
   readonly verb: 'Add' | 'Exec';
   readonly fits?: RegExp;
+  /** Another node without which this value is nothing. */
+  readonly needs?: { readonly value: string; readonly node: string };
 }
 
 /** A node with a value, as it is sent. */
 export interface NodeValue {
-  readonly verb: 'Add' | 'Exec';
+  readonly verb: 'Add' | 'Exec' | 'Delete';
   readonly path: string;
   readonly format?: string;
   readonly data?: string;
@@ -36,10 +38,17 @@ export const nodeRules = {
     'Install/ServerURL': add('required', 'chr', /^https?:\/\/[^;\s]+(;https?:\/\/[^;\s]+)*$/),
     'Install/Challenge': add('required', 'chr', base64),
     'Install/EKUMapping': add('required', 'chr', oids),
-    // At least 0x20 (keyEncipherment) or 0x80 (digitalSignature).
+    // At least 0x20 (keyEncipherment) or 0x80 (digitalSignature); there are no others that a profile can ask for.
     'Install/KeyUsage': add('required', 'int', /^(32|128|160)$/),
     'Install/SubjectName': add('required', 'chr', /./s),
-    'Install/KeyProtection': add('optional', 'int', /^[1-4]$/),
+    'Install/KeyProtection': {
+      ...add('optional', 'int', /^[1-4]$/),
+      needs: { value: '4', node: 'Install/ContainerName' },
+    },
+    'Install/ContainerName': add('optional', 'chr', /./s),
+    'Install/CustomTextToShowInPrompt': add('optional', 'chr'),
+    'Install/AADKeyIdentifierList': add('optional', 'chr'),
+    'Install/TemplateName': add('optional', 'chr'),
     'Install/RetryDelay': add('optional', 'int', /^[1-9]\d*$/),
     'Install/RetryCount': add('optional', 'int', /^([0-9]|[12][0-9]|30)$/),
     'Install/KeyLength': add('required', 'int', /^(1024|2048|4096)$/),
@@ -52,11 +61,20 @@ export const nodeRules = {
     'Install/Enroll': { verb: 'Exec', presence: 'required' },
   },
   pfx: {
-    KeyLocation: add('required', 'int', /^[1-4]$/),
+    KeyLocation: {
+      ...add('required', 'int', /^[1-4]$/),
+      needs: { value: '4', node: 'ContainerName' },
+    },
+    ContainerName: add('optional', 'chr', /./s),
     PFXCertPassword: add('optional', 'chr', /./s),
-    PFXCertPasswordEncryptionType: add('optional', 'int', /^[012]$/),
-    PFXKeyExportable: add('optional', 'bool', /^(true|false)$/),
-    // Adding it begins the installation: whatever it needs stands before it.
+    PFXCertPasswordEncryptionType: {
+      ...add('optional', 'int', /^[012]$/),
+      needs: { value: '2', node: 'PFXCertPasswordEncryptionStore' },
+    },
+    PFXCertPasswordEncryptionStore: add('optional', 'chr', /./s),
+    // `true` is for KeyLocation 3 alone, and never ours.
+    PFXKeyExportable: add('optional', 'bool', /^false$/),
+    // The description framework calls it `bin`; Microsoft's own example sends base64 as `chr`. Adding it begins the installation: whatever it needs stands before it.
     PFXCertBlob: add('required', 'chr', base64),
   },
   root: {
@@ -88,6 +106,7 @@ export function faultsOfNodes(nodes: readonly NodeValue[]): string[] {
   const rules: Readonly<Record<string, NodeRule>> = nodeRules[kind];
   const faults: string[] = [];
   const seen: string[] = [];
+  const has = (name: string) => nodes.some(({ path }) => path === `${base}/${name}`);
   for (const node of nodes) {
     const name = node.path === base ? '' : node.path.slice(base.length + 1);
     const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
@@ -97,6 +116,8 @@ export function faultsOfNodes(nodes: readonly NodeValue[]): string[] {
     else if (rule.format !== node.format) faults.push(`${name}: of format ${rule.format ?? 'none'}`);
     else if (rule.fits !== undefined && !rule.fits.test(node.data ?? ''))
       faults.push(`${name}: not of the form ${rule.fits.source}`);
+    else if (rule.needs !== undefined && rule.needs.value === node.data && !has(rule.needs.node))
+      faults.push(`${name}: ${node.data} needs ${rule.needs.node}`);
     seen.push(name);
   }
   for (const [name, rule] of Object.entries(rules))

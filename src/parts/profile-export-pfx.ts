@@ -1,0 +1,264 @@
+/** PFX for an export: fetched from the MDM in the device's place, opened, and packed for the device. */
+import { generateKeyPair, randomBytes, randomInt } from 'node:crypto';
+import { promisify } from 'node:util';
+import { findTrustedPath } from '../agent/index.ts';
+import {
+  buildPkcs12,
+  type Certificate,
+  nameFromString,
+  openEnvelopedData,
+  type Pkcs12,
+  type Pkcs12Fields,
+  parseCertificate,
+  parseEnvelopedData,
+  parsePkcs12,
+  parsePublicKeyInfo,
+  sameOctets,
+  thumbprintOf,
+} from '../codec/index.ts';
+import { errorTable, PkiError } from '../errors.ts';
+import { type PrivateKey, privateKeyOf } from '../keys/index.ts';
+import type { ExportedIdentity, ExportedTrustedCertificate } from '../mdm/export/index.ts';
+import type { DeviceProfile, EncryptedPfx, Mdm, PfxSource } from '../mdm/index.ts';
+import { buildSelfSigned } from '../scep/index.ts';
+import type { Clock } from '../telemetry.ts';
+
+/** How PFX are to be packed. */
+export interface PfxPacking {
+  /** `modern` is AES-256 with SHA-256, `legacy` Triple DES with SHA-1. */
+  readonly form: Pkcs12Fields['form'];
+  /** `in the file`: the file opens its PFX. `asked`: the device asks its user, whom somebody has told. */
+  readonly password: 'in the file' | 'asked';
+}
+
+/** What a fetcher works with. */
+export interface PfxFetcherOptions {
+  readonly mdm: Pick<Mdm, 'pfxOrders'>;
+  /** How long a connector may take for all of them, in milliseconds. */
+  readonly waitMs: number;
+  /** Hears of each PFX that is waited for. */
+  readonly onWait: (profileId: string) => void;
+  readonly clock: Clock;
+}
+
+/** A profile that brings a PFX, as it is checked in. */
+export type PfxProfile = Extract<DeviceProfile, { readonly pfx: string }>;
+
+/** Long enough for keys of connectors, which have 4096 bits at the most. */
+const KEY_BITS = 3072;
+const POLL_MS = 250;
+/** Between the PFX and the file that it is in: whoever is killed there has not fetched it. */
+const WRITING_MS = 60_000;
+const DAY_MS = 24 * 60 * 60 * 1000;
+/** For nobody to type. */
+const PASSWORD_BYTES = 32;
+/** What nobody confuses when he types it: 98 bits, which the 2,048 rounds of the legacy form do not have to stretch. */
+const TYPED_ALPHABET = 'abcdefghjkmnpqrstuvwxyz23456789';
+const TYPED_GROUPS = 5;
+const TYPED_GROUP = 4;
+
+const generate = promisify(generateKeyPair);
+
+/**
+ * Whoever fetches PFX in a device's place.
+ *
+ * Promise: its key is made for one export, in the memory of this process alone. Each PFX that it orders is either `kept`, or
+ * given up with its certificate: by `giveUp`, or when the time is over, if this process dies.
+ */
+export class PfxFetcher implements PfxSource {
+  readonly #options: PfxFetcherOptions;
+  readonly #deadline: number;
+  readonly #requestIds: string[] = [];
+  #recipient: Promise<{ readonly key: PrivateKey; readonly certificate: Certificate }> | undefined;
+
+  /** The time that connectors may take runs from now. */
+  constructor(options: PfxFetcherOptions) {
+    this.#options = options;
+    this.#deadline = performance.now() + options.waitMs;
+  }
+
+  hasRecipient(): boolean {
+    return true;
+  }
+
+  /**
+   * Orders a PFX and waits until it is here.
+   *
+   * @throws PkiError `pfx_not_made` if nobody brings it; the CA's own code if it refuses.
+   */
+  async pfxFor(wish: Parameters<PfxSource['pfxFor']>[0]): Promise<EncryptedPfx> {
+    const { mdm, onWait, waitMs, clock } = this.#options;
+    const { profileId } = wish;
+    const leftMs = Math.max(this.#deadline - performance.now(), 0);
+    const wantedUntil = new Date(clock.now().getTime() + leftMs + WRITING_MS);
+    onWait(profileId);
+    const { certificate } = await this.#ownRecipient();
+    const recipient = Buffer.from(certificate.raw).toString('base64');
+    const requestId = await mdm.pfxOrders.order(wish, { recipient, wantedUntil });
+    this.#requestIds.push(requestId);
+    for (;;) {
+      const order = mdm.pfxOrders.state(requestId);
+      if (order.state === 'here') return order.pfx;
+      if (order.state === 'over') throw refusalOf(profileId, order.error);
+      if (performance.now() >= this.#deadline)
+        throw new PkiError(
+          'pfx_not_made',
+          `no connector brought the PFX of ${profileId} within ${Math.round(waitMs / 1000)} seconds`,
+        );
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  /**
+   * Opens a PFX that is here. The caller overwrites the key.
+   *
+   * @throws PkiError `pfx_unopened` if it is not encrypted to this export; as `parsePkcs12` besides.
+   */
+  async unpacked({ profileId, encryptedPfxBlob, encryptedPfxPassword }: PfxProfile): Promise<Pkcs12> {
+    const open = async (envelope: string | undefined) => {
+      try {
+        const enveloped = parseEnvelopedData(Buffer.from(envelope ?? '', 'base64'));
+        const { key } = await this.#ownRecipient();
+        return await openEnvelopedData(enveloped, (transport, encrypted) =>
+          key.decrypt(transport, encrypted),
+        );
+      } catch (cause) {
+        throw new PkiError('pfx_unopened', `the PFX of ${profileId} is not for this export`, { cause });
+      }
+    };
+    const password = await open(encryptedPfxPassword);
+    const pfx = await open(encryptedPfxBlob);
+    try {
+      return await parsePkcs12(pfx, Buffer.from(password).toString('utf8'));
+    } finally {
+      password.fill(0);
+      pfx.fill(0);
+    }
+  }
+
+  /**
+   * All that was fetched is kept elsewhere by now: the MDM deletes it.
+   *
+   * @throws PkiError `pfx_lease_over` if it came too late: what was fetched is revoked, and must not be used.
+   */
+  async kept(): Promise<void> {
+    for (const requestId of this.#requestIds) await this.#options.mdm.pfxOrders.fetched(requestId);
+  }
+
+  /** Nothing that was ordered is used: a connector lets no certificate of it stay good. */
+  async giveUp(): Promise<void> {
+    for (const requestId of this.#requestIds) await this.#options.mdm.pfxOrders.giveUp(requestId);
+  }
+
+  /** Made when it is first needed: most files hold no PFX. */
+  #ownRecipient() {
+    this.#recipient ??= newRecipient(this.#options.clock);
+    return this.#recipient;
+  }
+}
+
+/** Whom the PFX of one export are encrypted to: a key that is nowhere else, and a name for it. */
+async function newRecipient(clock: Clock) {
+  const { privateKey } = await generate('rsa', { modulusLength: KEY_BITS });
+  const key = privateKeyOf(privateKey);
+  const now = clock.now();
+  const certificate = await buildSelfSigned(
+    {
+      subject: nameFromString('CN=Export,OU=PFX delivery'),
+      spki: key.spki,
+      notBefore: now,
+      notAfter: new Date(now.getTime() + DAY_MS),
+    },
+    (algorithm, data) => key.sign(algorithm, data),
+  );
+  return { key, certificate };
+}
+
+function refusalOf(profileId: string, error: string | undefined): PkiError {
+  const code = (Object.keys(errorTable) as (keyof typeof errorTable)[]).find((known) => known === error);
+  return code === undefined
+    ? new PkiError('pfx_not_made', `${profileId}: device or profile have changed while it was waited for`)
+    : new PkiError(code, `${profileId}: the connector, or the CA, refused: ${errorTable[code].text}`);
+}
+
+/** A password for the PFX of one file. */
+export function newPfxPassword({ password }: Pick<PfxPacking, 'password'>): string {
+  if (password === 'in the file') return randomBytes(PASSWORD_BYTES).toString('base64url');
+  const letter = () => TYPED_ALPHABET[randomInt(TYPED_ALPHABET.length)];
+  const group = () => Array.from({ length: TYPED_GROUP }, letter).join('');
+  return Array.from({ length: TYPED_GROUPS }, group).join('-');
+}
+
+/**
+ * Packs a PFX for a device: the key and its certificate alone, as Apple wants it; the CAs above that are no profile of the
+ * device yet become trusted intermediate certificates.
+ *
+ * @param trusted the trusted certificates of the device, with that of the profile's `rootCertificate` among them
+ * @throws PkiError `pfx_unopened` if the certificate does not lead through that one to a root of the device.
+ */
+export async function packedFor(
+  profile: PfxProfile,
+  unpacked: Pkcs12,
+  trusted: readonly ExportedTrustedCertificate[],
+  packing: PfxPacking & { readonly secret: string; readonly now: Date },
+): Promise<{
+  readonly identity: ExportedIdentity;
+  readonly intermediates: readonly ExportedTrustedCertificate[];
+}> {
+  const { profileId, displayName, certificateType, rootCertificate } = profile;
+  const { privateKey, certificate, chain, friendlyName = displayName.slice(0, 64) } = unpacked;
+  const known = trusted.map((each) => ({
+    ...each,
+    parsed: parseCertificate(Buffer.from(each.certificate, 'base64')),
+  }));
+  const through = known.find((each) => each.profileId === rootCertificate);
+  if (through === undefined) throw new PkiError('pfx_unopened', `${profileId}: nothing is to be trusted`);
+  const inStore = (isRoot: boolean) =>
+    known
+      .filter(({ destinationStore }) => (destinationStore === 'computerCertStoreRoot') === isRoot)
+      .map(({ parsed }) => parsed);
+  // Whoever knows the recipient can encrypt to it: only this says who made the key.
+  const path = findTrustedPath(
+    certificate,
+    { ca: through.parsed, roots: inStore(true), intermediates: inStore(false) },
+    chain,
+    packing.now,
+  );
+  if (path.path === 'none') throw new PkiError('pfx_unopened', `${profileId}: ${path.detail}`);
+  const key = parsePublicKeyInfo(certificate.spki);
+  const pfx = await buildPkcs12({
+    privateKey,
+    certificate,
+    chain: [],
+    friendlyName,
+    password: packing.secret,
+    form: packing.form,
+  });
+  return {
+    identity: {
+      kind: 'pkcs12',
+      profileId,
+      displayName,
+      certificateType,
+      pfx,
+      thumbprint: thumbprintOf(certificate.raw),
+      serialNumber: certificate.serialNumber.toUpperCase(),
+      notAfter: certificate.notAfter,
+      ...(key.type === 'rsa' ? { keyLength: key.bits } : {}),
+      ...(packing.password === 'asked' ? {} : { password: packing.secret }),
+    },
+    intermediates: path.certificates
+      .slice(1, -1)
+      .filter((each) => !known.some(({ parsed }) => sameOctets(parsed.raw, each.raw)))
+      .map((each, index) => ({
+        kind: 'trustedCertificate',
+        // No profile has a dot in its id.
+        profileId: `${profileId}.issuer-${index + 1}`,
+        displayName: `Issuer of ${displayName}`,
+        destinationStore:
+          certificateType === 'user' ? 'userCertStoreIntermediate' : 'computerCertStoreIntermediate',
+        certificate: Buffer.from(each.raw).toString('base64'),
+        thumbprint: thumbprintOf(each.raw),
+      })),
+  };
+}
