@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { leafgate, newSite } from '../../test/support/cli-fixture.ts';
 import { parseConfig } from '../config.ts';
+import { openAuthorities } from '../parts/authorities.ts';
 import type { ServerHealth } from '../parts/index.ts';
 import { type ServerPart, startServer } from '../parts/index.ts';
 import { openLog, systemClock } from '../telemetry.ts';
@@ -90,4 +91,69 @@ test('a target that holds something else is a problem', async () => {
   assert.equal(status, 1);
   assert.match(facts.problems.join(), /the target web is behind since .*issuing\.crl/);
   assert.match((await health()).out, /^problem: the target web is behind/m);
+});
+
+test('what the server that leads has put on record is shown beside it: a self-test that fails, requests of Intune that wait', async () => {
+  const changed = JSON.parse(readFileSync(config, 'utf8')) as {
+    server: { selfTest?: object; endpoints: object[] };
+  };
+  const intune = { tenant: 'Contoso.Example', appId: 'app', secret: 'file:intune.secret', revocation: {} };
+  changed.server.selfTest = { endpoints: ['static'] };
+  changed.server.endpoints.push({
+    ...changed.server.endpoints[0],
+    name: 'intune',
+    paths: ['/scep/intune'],
+    validators: [{ intune }],
+  });
+  writeFileSync(config, JSON.stringify(changed));
+  writeFileSync(join(folder, 'intune.secret'), 'secret', { mode: 0o600 });
+  const { server } = parseConfig(readFileSync(config, 'utf8'), folder);
+  assert.ok(server !== undefined);
+  const { store, close } = await openAuthorities(server, openLog('silent', 'test'), systemClock);
+  const detail = {
+    endpoint: 'static',
+    url: 'http://scep.test/scep/static',
+    reach: 'enrolled',
+    step: 'PKCSReq',
+    detail: 'key_unavailable: the token is locked',
+    durationMs: '7',
+    raEnds: '',
+  };
+  const at = new Date('2030-01-01T00:00:00Z');
+  const audit = { at, actor: 'self-test', reference: '', code: '', text: '', detail };
+  await store.appendAudit({ ...audit, event: 'self-test.fails' });
+  await store.keepRevocationRequests([
+    {
+      source: 'contoso.example/app',
+      requestContext: 'x',
+      serialNumber: '0a',
+      issuerName: 'CN=Nobody',
+      action: 'revoke',
+      reason: 'unspecified',
+      receivedAt: new Date(Date.now() - 11 * 60_000),
+    },
+  ]);
+  try {
+    const { facts, status } = await asked();
+    assert.equal(status, 1);
+    assert.match(
+      facts.problems.join('\n'),
+      /the self-test of endpoint static fails at PKCSReq: key_unavailable: the token is locked\n.*Intune \(contoso\.example\/app\): 1 wait for their answer since /,
+    );
+    const { out } = await health();
+    assert.match(out, /^self-test of static +fails at PKCSReq since 2030-01-01 00:00Z$/m);
+    assert.match(out, /^Intune, revocation for contoso\.example\/app +1 wait since /m);
+    await store.appendAudit({
+      ...audit,
+      event: 'self-test.works',
+      detail: { ...detail, step: '', detail: '' },
+    });
+    await store.forgetRevocationRequests('contoso.example/app', ['x']);
+    const well = (await health()).out;
+    assert.match(well, /^self-test of static +works since /m);
+    assert.match(well, /^Intune, revocation for contoso\.example\/app +nothing waits$/m);
+    assert.doesNotMatch(well, /problem: .*(self-test|Intune)/);
+  } finally {
+    await close();
+  }
 });

@@ -12,7 +12,7 @@ export function addHealth(program: Command): void {
   program
     .command('health')
     .description(
-      'CRLs, publishing, OCSP and RA certificates, and what is wrong; exit status 1 if anything is',
+      'CRLs, publishing, OCSP and RA certificates, self-tests, Intune, and what is wrong; exit status 1 if anything is',
     )
     .option(...configOption)
     .option('--json', 'for machines')
@@ -22,6 +22,7 @@ export function addHealth(program: Command): void {
         if (options.json === true) console.log(JSON.stringify(health, null, 2));
         else {
           const { issuers, crls, targets, ocspSigners, raCertificates, problems } = health;
+          const { selfTests, revocationRequests, notificationsWaiting } = health;
           const state = (notAfter: Date | undefined) => (notAfter === undefined ? 'missing' : 'there');
           const rows = [
             ...issuers.map(({ issuer, notAfter }) => ({
@@ -48,6 +49,17 @@ export function addHealth(program: Command): void {
               state: state(notAfter),
               until: notAfter,
             })),
+            ...selfTests.map(({ endpoint, outcome, step, at }) => ({
+              what: `self-test of ${endpoint}`,
+              state: `${outcome}${step === undefined ? '' : ` at ${step}`} since ${minuteOf(at)}`,
+            })),
+            ...revocationRequests.map(({ source, backlog, oldest }) => ({
+              what: `Intune, revocation for ${source}`,
+              state: oldest === undefined ? 'nothing waits' : `${backlog} wait since ${minuteOf(oldest)}`,
+            })),
+            ...(notificationsWaiting === 0
+              ? []
+              : [{ what: 'certificates that Intune has to hear of', state: `${notificationsWaiting} wait` }]),
           ];
           printRows(rows, columns, options);
           for (const problem of problems) console.log(`problem: ${printable(problem)}`);
@@ -57,3 +69,5 @@ export function addHealth(program: Command): void {
       });
     });
 }
+
+const minuteOf = (at: Date): string => `${at.toISOString().slice(0, 16).replace('T', ' ')}Z`;

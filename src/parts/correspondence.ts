@@ -66,18 +66,56 @@ export async function openCorrespondence(
 }
 
 /** Endpoints that ask as the same application of the same tenant share one connector, which asks as often as the most eager. */
-function sourcesIn(config: ServerConfig): Source[] {
+function sourcesIn(config: Pick<ServerConfig, 'endpoints'>): Source[] {
   const sources = new Map<string, Source>();
   for (const { issuer, validators } of config.endpoints)
     for (const { intune } of validators) {
       if (intune?.revocation === undefined) continue;
-      const key = `${intune.tenant}/${intune.appId}`.toLowerCase();
+      const key = sourceOf(intune);
       const known = sources.get(key);
       const everyMs = Math.min(intune.revocation.every, known?.everyMs ?? Number.POSITIVE_INFINITY);
       sources.set(key, { choice: intune, issuers: new Set([...(known?.issuers ?? []), issuer]), everyMs });
     }
   return [...sources.values()];
 }
+
+/** Of notifications, for a look at what waits. */
+const WAITING_MAX = 500;
+/** Whoever enrols tells the validators at once: what has been signed so long and not been told of waits. */
+const WAITS_AFTER_MS = 60_000;
+
+/**
+ * How it stands, as the database has it for whoever is not the server that leads. What Intune last said is not there.
+ *
+ * @throws PkiError `store_unavailable`.
+ */
+export async function correspondenceOnRecord(
+  config: Pick<ServerConfig, 'endpoints'>,
+  { ca, store }: Pick<Authorities, 'ca' | 'store'>,
+  clock: Clock,
+): Promise<CorrespondenceState> {
+  const nowMs = clock.now().getTime();
+  // Each is looked at again within a minute.
+  const due = await store.notificationsDue({
+    at: new Date(nowMs + WAITS_AFTER_MS),
+    limit: WAITING_MAX,
+  });
+  const records = await Promise.all(due.map(({ requestID }) => ca.certificateOf(requestID)));
+  const waiting = records.filter(
+    (record) => record?.status === 'issued' && nowMs - record.reservedAt.getTime() > WAITS_AFTER_MS,
+  );
+  const revocationRequests = await Promise.all(
+    sourcesIn(config).map(async ({ choice }): Promise<RevocationState> => {
+      const source = sourceOf(choice);
+      const { count, oldest } = await store.revocationBacklog(source);
+      return { source, backlog: count, ...(oldest === undefined ? {} : { oldest }) };
+    }),
+  );
+  return { notificationsWaiting: waiting.length, revocationRequests };
+}
+
+/** The name of a connection, under which the connector keeps what it was asked. */
+const sourceOf = ({ tenant, appId }: IntuneChoice): string => `${tenant}/${appId}`.toLowerCase();
 
 /** Begins at once, and goes on. */
 export function startCorrespondence({

@@ -5,11 +5,12 @@ import type { RevocationState } from '../ra/validators/intune-revocation.ts';
 import type { CrlState, PkiStore } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
+import { type CorrespondenceState, correspondenceOnRecord } from './correspondence.ts';
 import { type EndpointView, viewEndpoints } from './endpoints.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import { type Ocsp, openOcsp } from './ocsp.ts';
 import { openTargets, publishedNow } from './publishing.ts';
-import type { SelfTestResult, SelfTests } from './self-test.ts';
+import { type SelfTestResult, type SelfTests, selfTestsOnRecord } from './self-test.ts';
 
 /** A CRL as it is served now. */
 export interface CrlHealth extends Pick<CrlState, 'issuer' | 'partition' | 'kind' | 'crlNumber'> {
@@ -61,11 +62,11 @@ export interface ServerHealth {
   readonly targets: readonly TargetHealth[];
   readonly ocspSigners: readonly OcspSignerHealth[];
   readonly raCertificates: readonly RaHealth[];
-  /** How the endpoints' self-tests went; known to the server that leads alone. */
+  /** How the endpoints' self-tests went: the newest of the server that leads; for all others since when it is so. */
   readonly selfTests: readonly SelfTestResult[];
-  /** Certificates whose validators do not take successNotification now; known to the server that leads alone. */
+  /** Certificates whose validators do not take successNotification now; known to the server that leads, and to who looks for himself. */
   readonly notificationsWaiting: number;
-  /** What Intune wants revoked and has no answer of; known to the server that leads alone. */
+  /** What Intune wants revoked and has no answer of; known to the server that leads, and to who looks for himself. */
   readonly revocationRequests: readonly RevocationState[];
   /** What a person should look at, a sentence each; empty if all is well. */
   readonly problems: readonly string[];
@@ -93,6 +94,8 @@ export interface HealthSources {
 /** Who has to renew a CA or a certificate of the RA by hand is told so long before: as the log reminds him. */
 const ISSUER_ENDS_MS = 90 * 24 * 60 * 60 * 1000;
 const RA_ENDS_MS = 7 * 24 * 60 * 60 * 1000;
+/** A request of Intune's is done and answered in the round that fetches it. */
+const ANSWERED_AFTER_MS = 10 * 60 * 1000;
 /** Bound of the look at one target, and of the wait for a server's answer. */
 const TARGET_MS_MAX = 30_000;
 const ANSWER_MS_MAX = 5_000;
@@ -155,10 +158,14 @@ export async function serverHealth(sources: HealthSources): Promise<ServerHealth
     problems.push(
       `${notificationsWaiting} certificates wait until their validators take successNotification`,
     );
-  for (const { source, backlog, lastError } of revocationRequests) {
+  for (const { source, backlog, oldest, lastError } of revocationRequests) {
     if (lastError !== undefined)
       problems.push(
         `revocation requests of Intune (${source}): ${lastError.text}; ${backlog} wait for their answer`,
+      );
+    else if (oldest !== undefined && at.getTime() - oldest.getTime() > ANSWERED_AFTER_MS)
+      problems.push(
+        `revocation requests of Intune (${source}): ${backlog} wait for their answer since ${oldest.toISOString()}`,
       );
   }
   const role = sources.housekeeping?.role() ?? 'standby';
@@ -205,9 +212,18 @@ export async function healthBeside(
     ...([(answer: Response) => answer.ok, () => false] as const),
   );
   if (!answers) problems.push(`the server does not answer at ${url}`);
-  const housekeeping = { role: () => 'beside' as const, targets: () => targets };
+  const nothing: CorrespondenceState = { notificationsWaiting: 0, revocationRequests: [] };
+  // A database that does not answer is told of by what follows.
+  const correspondence = await correspondenceOnRecord(config, authorities, clock).catch(() => nothing);
+  const tested = await selfTestsOnRecord(config, store).catch(() => []);
+  const housekeeping = {
+    role: () => 'beside' as const,
+    targets: () => targets,
+    correspondence: () => correspondence,
+  };
   const endpoints = () => viewEndpoints(config, clock.now());
-  const health = await serverHealth({ ca, store, ocsp, housekeeping, endpoints, clock });
+  const selfTests = { results: () => tested };
+  const health = await serverHealth({ ca, store, ocsp, housekeeping, endpoints, selfTests, clock });
   return { ...health, problems: [...problems, ...health.problems] };
 }
 

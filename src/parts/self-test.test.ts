@@ -26,7 +26,7 @@ import {
 import { parseConfig } from '../config.ts';
 import { createSelfTestChallenge, hashStaticSecret, selfTestTemplate } from '../ra/index.ts';
 import { type Authorities, openAuthorities, type ServerConfig } from './authorities.ts';
-import { selfTestUrl, startSelfTests, testEndpoint } from './self-test.ts';
+import { selfTestsOnRecord, selfTestUrl, startSelfTests, testEndpoint } from './self-test.ts';
 import { startServer } from './server.ts';
 
 const silent = pino({ level: 'silent' });
@@ -284,6 +284,11 @@ describe('a self-test', () => {
         assert.deepEqual([well.outcome, well.reach, well.detail], ['works', 'refused', '']);
         const expired = await run(config, 'expired', authorities);
         assert.deepEqual([expired.outcome, expired.step], ['fails', 'PKCSReq']);
+        // What is behind the server's answer, and not that it answered 503.
+        assert.match(
+          expired.detail,
+          /^validator_unreachable: token: invalid_client AADSTS7000215 \(client-request-id .*\) \(LG-[A-Z2-7]{8}\)$/,
+        );
         assert.deepEqual(await recordsIn(authorities), []);
       });
     } finally {
@@ -347,7 +352,31 @@ describe('a self-test', () => {
         await server.close();
       }
     }
-    assert.equal(lines.filter((line) => line.includes('ALARM: the self-test')).length, 3);
+    // Each change is on record, for whoever asks beside the server; what stays as it was is not.
+    const { store, close } = await openAuthorities(config, silent, clock);
+    try {
+      const entries = await store.auditEntries({ event: 'self-test.', limit: 10 });
+      assert.deepEqual(entries.map(({ event, detail }) => `${event} ${detail.endpoint}`).toSorted(), [
+        'self-test.fails manual',
+        'self-test.fails one-time',
+        'self-test.fails static',
+        'self-test.works one-time',
+        'self-test.works static',
+      ]);
+      const [known] = await selfTestsOnRecord(away, store);
+      assert.deepEqual(
+        [known?.endpoint, known?.outcome, known?.step, known?.reach],
+        ['one-time', 'fails', 'GetCACaps', 'enrolled'],
+      );
+      assert.deepEqual(await selfTestsOnRecord({ ...config, selfTest: undefined }, store), []);
+      const again = await startServer(away, log, clock);
+      while ((await again.health()).selfTests.length < away.endpoints.length) await sleep(20);
+      await again.close();
+      assert.equal((await store.auditEntries({ event: 'self-test.', limit: 10 })).length, entries.length);
+    } finally {
+      await close();
+    }
+    assert.equal(lines.filter((line) => line.includes('ALARM: the self-test')).length, 6);
     assert.ok(lines.some((line) => line.includes('a self-test worked')));
   });
 });

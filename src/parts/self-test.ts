@@ -18,6 +18,7 @@ import { errorTable, PkiError } from '../errors.ts';
 import { type PrivateKey, privateKeyOf } from '../keys/index.ts';
 import { createSelfTestChallenge, selfTestSubject, selfTestTemplate } from '../ra/index.ts';
 import type { CertRep } from '../scep/index.ts';
+import type { AuditEntry, StoredAuditEntry } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { type Authorities, enrolsItself, type ServerConfig } from './authorities.ts';
 import { readText } from './identity.ts';
@@ -49,6 +50,8 @@ export interface SelfTestResult {
   readonly detail: string;
   /** When the RA certificate that ends first does so. */
   readonly raEnds?: Date;
+  /** Of tests by schedule: when the newest one that worked began. */
+  readonly succeededAt?: Date;
 }
 
 /** What a test works with. */
@@ -173,6 +176,18 @@ async function step<T>(name: SelfTestStep, work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** As `step` for the request itself: where the server's answer has a reference, the failure tells what is behind it. */
+async function ask<T>(store: SelfTestMeans['store'], work: () => Promise<T>): Promise<T> {
+  return await step('PKCSReq', async () => {
+    try {
+      return await work();
+    } catch (cause) {
+      const behind = cause instanceof PkiError ? await behindReference(cause.message, store) : undefined;
+      throw behind === undefined ? cause : new Failure('PKCSReq', wordsOf(behind));
+    }
+  });
+}
+
 /** What a device of this endpoint would trust. */
 function trustOf({ ca }: SelfTestMeans, { issuer }: EndpointConfig): Trust {
   const { certificate, chain } = ca.issuer(issuer);
@@ -225,7 +240,7 @@ async function enrolAndRevoke(
   { ca, store, oneTime }: SelfTestMeans,
   clock: Clock,
 ): Promise<void> {
-  const { key, certRep } = await step('PKCSReq', async () => {
+  const { key, certRep } = await ask(store, async () => {
     const { challenge } = await createSelfTestChallenge(oneTime, endpoint.name);
     return await request(endpoint, client, authority, challenge, clock);
   });
@@ -233,7 +248,7 @@ async function enrolAndRevoke(
     const why = certRep.pkiStatus === 'FAILURE' ? await reasonOf(certRep, store) : undefined;
     throw new Failure(
       'PKCSReq',
-      `${certRep.pkiStatus} instead of a certificate${why === undefined ? '' : `: ${why}`}`,
+      `${certRep.pkiStatus} instead of a certificate${why === undefined ? '' : `: ${wordsOf(why)}`}`,
     );
   }
   const certificate = certRep.certificates.find(({ spki }) => sameOctets(spki, key.spki));
@@ -263,11 +278,12 @@ async function beRefused(
   clock: Clock,
 ): Promise<void> {
   const challenge = randomBytes(CHALLENGE_OCTETS).toString('hex');
-  // Whoever cannot ask Intune, because its secret has expired, answers 503: `server_unreachable`, and the step fails.
-  const { certRep } = await step('PKCSReq', () => request(endpoint, client, authority, challenge, clock));
+  // Whoever cannot ask Intune, because its secret has expired, answers 503, and the step fails.
+  const { certRep } = await ask(store, () => request(endpoint, client, authority, challenge, clock));
   if (certRep.pkiStatus !== 'FAILURE')
     throw new Failure('PKCSReq', `a wrong challenge was answered with ${certRep.pkiStatus}`);
-  const code = await reasonOf(certRep, store);
+  const why = await reasonOf(certRep, store);
+  const code = why?.code;
   const isRight =
     code !== undefined &&
     (code.startsWith('challenge_') ||
@@ -277,18 +293,94 @@ async function beRefused(
   if (!isRight)
     throw new Failure(
       'PKCSReq',
-      `a wrong challenge was refused for another reason: ${code ?? certRep.failInfo}`,
+      `a wrong challenge was refused for another reason: ${why === undefined ? certRep.failInfo : wordsOf(why)}`,
     );
 }
 
-/** The code behind a refusal: the device is told a reference, and the audit list has the rest. */
+/** What is behind a refusal: the device is told a reference, and the audit list has the rest. */
 async function reasonOf(
   { failInfoText = '' }: Extract<CertRep, { pkiStatus: 'FAILURE' }>,
   store: SelfTestMeans['store'],
-): Promise<string | undefined> {
-  const [reference] = /LG-[A-Z2-7]{8}/.exec(failInfoText) ?? [];
-  if (reference === undefined) return undefined;
-  return await step('PKCSReq', async () => (await store.auditEntries({ reference, limit: 1 }))[0]?.code);
+): Promise<StoredAuditEntry | undefined> {
+  return await step('PKCSReq', () => behindReference(failInfoText, store));
+}
+
+/** Throws PkiError `store_unavailable`. */
+async function behindReference(
+  text: string,
+  store: SelfTestMeans['store'],
+): Promise<StoredAuditEntry | undefined> {
+  const [reference] = /LG-[A-Z2-7]{8}/.exec(text) ?? [];
+  return reference === undefined ? undefined : (await store.auditEntries({ reference, limit: 1 }))[0];
+}
+
+function wordsOf({ code, reference, text, detail: { detail = '' } }: StoredAuditEntry): string {
+  return `${code}: ${detail === '' ? text : detail} (${reference})`;
+}
+
+// --- on record ------------------------------------------------------------------------------------------------------
+
+/** Prefix of the events of self-tests in the audit list; there is one for each change of an endpoint's outcome. */
+const EVENT = 'self-test.';
+/** Changes are few: so many hold what was last of every endpoint. */
+const CHANGES_MAX = 1000;
+
+function entryOf(result: SelfTestResult, occasion: 'first' | 'change'): AuditEntry {
+  const { endpoint, url, at, durationMs, outcome, reach, step: failedAt = '', detail, raEnds } = result;
+  return {
+    at,
+    event: `${EVENT}${outcome}`,
+    actor: 'self-test',
+    reference: '',
+    code: '',
+    text:
+      outcome === 'fails'
+        ? `the self-test of ${endpoint} fails at ${failedAt}`
+        : `the self-test of ${endpoint} works${occasion === 'first' ? '' : ' again'}`,
+    detail: {
+      endpoint,
+      url,
+      reach,
+      step: failedAt,
+      detail,
+      durationMs: String(durationMs),
+      raEnds: raEnds?.toISOString() ?? '',
+    },
+  };
+}
+
+/**
+ * What the self-tests by schedule found, as the audit list has it for whoever is not the server that leads: for each endpoint
+ * that is tested the result that it has had since `at`.
+ *
+ * @throws PkiError `store_unavailable`.
+ */
+export async function selfTestsOnRecord(
+  { selfTest, endpoints }: Pick<ServerConfig, 'selfTest' | 'endpoints'>,
+  store: Pick<SelfTestMeans['store'], 'auditEntries'>,
+): Promise<SelfTestResult[]> {
+  if (selfTest === undefined) return [];
+  const entries = await store.auditEntries({ event: EVENT, limit: CHANGES_MAX });
+  return endpoints.flatMap(({ name }): SelfTestResult[] => {
+    if (selfTest.endpoints?.includes(name) === false) return [];
+    // The newest first.
+    const entry = entries.find(({ detail }) => detail.endpoint === name);
+    if (entry === undefined) return [];
+    const { url = '', reach, step: failedAt = '', detail = '', durationMs, raEnds = '' } = entry.detail;
+    return [
+      {
+        endpoint: name,
+        url,
+        at: entry.at,
+        durationMs: Number(durationMs),
+        outcome: entry.event === `${EVENT}works` ? 'works' : 'fails',
+        reach: reach as SelfTestResult['reach'],
+        ...(failedAt === '' ? {} : { step: failedAt as SelfTestStep }),
+        detail,
+        ...(raEnds === '' ? {} : { raEnds: new Date(raEnds) }),
+      },
+    ];
+  });
 }
 
 // --- by schedule ----------------------------------------------------------------------------------------------------
@@ -316,13 +408,25 @@ export function startSelfTests(options: {
   const { config, means, port, role, log, clock } = options;
   const { selfTest } = config;
   const results = new Map<string, SelfTestResult>();
+  /** What the audit list says last of each endpoint; unknown until it was read. */
+  let recorded: Map<string, string> | undefined;
   const stopping = new AbortController();
   let running: Promise<void> | undefined;
 
+  const record = async (result: SelfTestResult) => {
+    recorded ??= new Map(
+      (await selfTestsOnRecord(config, means.store)).map(({ endpoint, outcome }) => [endpoint, outcome]),
+    );
+    const before = recorded.get(result.endpoint);
+    if (before === result.outcome) return;
+    await means.store.appendAudit(entryOf(result, before === undefined ? 'first' : 'change'));
+    recorded.set(result.endpoint, result.outcome);
+  };
   const round = async () => {
     if (role() !== 'leads') {
       // What another server finds out now is not known here.
       results.clear();
+      recorded = undefined;
       return;
     }
     for (const endpoint of config.endpoints) {
@@ -332,12 +436,16 @@ export function startSelfTests(options: {
       const { signal } = stopping;
       const result = await testEndpoint(config, endpoint, url, means, { clock, log, signal });
       if (stopping.signal.aborted) return;
-      results.set(endpoint.name, result);
+      const succeededAt = result.outcome === 'works' ? result.at : results.get(endpoint.name)?.succeededAt;
+      results.set(endpoint.name, { ...result, ...(succeededAt === undefined ? {} : { succeededAt }) });
       if (result.outcome === 'fails')
         log.error({ selfTest: result }, 'ALARM: the self-test of an endpoint fails; devices will, too');
       else if (result.detail !== '')
         log.warn({ selfTest: result }, 'a self-test worked, and found something');
       else log.info({ selfTest: result }, 'a self-test worked');
+      await record(result).catch((cause: unknown) =>
+        log.error({ err: cause, endpoint: endpoint.name }, 'a self-test cannot be put on record'),
+      );
     }
   };
   const look = () => {
