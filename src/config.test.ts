@@ -236,6 +236,11 @@ describe('parseConfig refuses', () => {
           { listen: '[::1]:8446', ndesPages: [{ endpoint: 'absent' }] },
           /^server\.admin\.ndesPages\.0\.endpoint: there is no endpoint “absent”/,
         ],
+        [
+          'with metrics for everybody',
+          { listen: '[::1]:8446', metrics: 'everybody' },
+          /^server\.admin\.metrics: /,
+        ],
       ] as const
     ).map(
       ([title, admin, fault]) =>
@@ -921,6 +926,7 @@ describe('configReference', () => {
             thumbprint: 'sha1',
           },
         ],
+        metrics: 'listener',
       },
       pfx: {
         mdm: 'https://mdm.test',

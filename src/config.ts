@@ -719,6 +719,12 @@ const admin = z
       .array(ndesPage)
       .default([])
       .describe('Pages as NDES’s `mscep_admin`, for tools that read challenges from them.'),
+    metrics: z
+      .enum(['token', 'listener'])
+      .default('token')
+      .describe(
+        'Who may read `/metrics`: who has a token, or whoever reaches this listener; see metrics.md.',
+      ),
   })
   .superRefine(({ listen: { host }, https, ndesPages }, context) => {
     const report = (path: PropertyKey[], message: string) =>

@@ -6,7 +6,9 @@ import type { Config } from './config.ts';
 import { errorCodeOf } from './errors.ts';
 import { assertRuntimeFit } from './keys/index.ts';
 import {
+  COUNTS_MESSAGE,
   type Part,
+  type ServerPart,
   startConnector,
   startEdge,
   startMdm,
@@ -19,6 +21,8 @@ import { type Clock, openLog, systemClock } from './telemetry.ts';
 /** All parts of a configuration at work. */
 export interface Running {
   readonly parts: readonly Part[];
+  /** The SCEP server, which is among them; absent if the configuration has none. */
+  readonly server?: ServerPart | undefined;
   /** Ends the parts, last started first. */
   close(): Promise<void>;
 }
@@ -37,12 +41,13 @@ export async function start(config: Config, clock: Clock = systemClock): Promise
   try {
     if (config.mdm !== undefined && cluster.isPrimary)
       parts.push(await startMdm(config.mdm, openLog(config.log, 'mdm'), clock));
+    let server: ServerPart | undefined;
     let store: PkiStore | undefined;
     if (config.server !== undefined) {
-      const started = await startServer(config.server, openLog(config.log, 'server'), clock);
+      server = await startServer(config.server, openLog(config.log, 'server'), clock);
       // A standby takes no audit entries: its connector logs what the edge refused.
-      store = config.server.standby ? undefined : started.store;
-      parts.push(started);
+      store = config.server.standby ? undefined : server.store;
+      parts.push(server);
     }
     if (cluster.isPrimary) {
       if (config.edge !== undefined)
@@ -51,7 +56,7 @@ export async function start(config: Config, clock: Clock = systemClock): Promise
         parts.push(await startConnector(config.connector, store, openLog(config.log, 'connector'), clock));
       }
     }
-    return { parts, close };
+    return { parts, server, close };
   } catch (cause) {
     await close();
     throw cause;
@@ -80,6 +85,13 @@ export async function serveAsWorker(config: Config): Promise<void> {
   // The primary may have closed meanwhile.
   if (!process.connected) return end();
   process.once('disconnect', end);
+  process.on('message', (message) => {
+    const counts = running.server?.counts();
+    if (message !== COUNTS_MESSAGE || counts === undefined) return;
+    const report: WorkerReport = { counts };
+    // The primary may be gone before it hears.
+    process.send?.(report, () => {});
+  });
   const report: WorkerReport = { port: Number(running.parts[0]?.addresses[0]?.split(':').at(-1)) };
   process.send?.(report);
 }

@@ -121,6 +121,7 @@ before(async () => {
         ra: authorities.ra,
         clock: authorities.clock,
         log,
+        metrics: authorities.metrics,
       });
     },
   });

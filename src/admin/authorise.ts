@@ -24,6 +24,7 @@ const actionsByRole = {
     'description.read',
   ],
   auditor: ['request.read', 'certificate.read', 'audit.read', 'health.read', 'description.read'],
+  monitor: ['health.read', 'description.read'],
   administrator: [
     'challenge.create',
     'request.read',

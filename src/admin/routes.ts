@@ -255,6 +255,7 @@ const serverHealth = z.looseObject({
         step: z.string().optional().describe('Where it failed.'),
         detail: z.string(),
         raEnds: moment.optional(),
+        succeededAt: moment.optional().describe('When the newest one that worked began.'),
       }),
     )
     .describe('How the self-tests of the endpoints went; known to the server that leads.'),

@@ -299,7 +299,7 @@ describe('a role may do what stands in the table, and nothing else', () => {
     revokeCertificate: ['certificate-manager', 'administrator'],
     releaseCertificate: ['certificate-manager', 'administrator'],
     listAudit: ['auditor', 'administrator'],
-    health: ['challenge-issuer', 'certificate-manager', 'auditor', 'administrator'],
+    health: ['challenge-issuer', 'certificate-manager', 'auditor', 'monitor', 'administrator'],
   };
 
   test('every route stands in it', () => {

@@ -38,6 +38,14 @@ export interface NdesPage extends NdesPageForm {
   readonly lifetimeMs: number;
 }
 
+/** The page that monitoring reads. */
+export interface MetricsPage {
+  /** `token`: for who may read the health. `listener`: for whoever reaches the listener. */
+  readonly access: 'token' | 'listener';
+  readonly mediaType: string;
+  readonly text: () => Promise<string>;
+}
+
 /** What the listener is opened with. */
 export interface AdminServerOptions extends AdminParts, ListenAddress {
   /** Without it the API speaks plain HTTP, which is for loopback alone. */
@@ -45,6 +53,8 @@ export interface AdminServerOptions extends AdminParts, ListenAddress {
   readonly tokens: AdminTokenStore;
   readonly signInLimits: SignInLimits;
   readonly ndesPages: readonly NdesPage[];
+  /** There is none if absent. */
+  readonly metrics?: MetricsPage;
   readonly log: Log;
 }
 
@@ -92,6 +102,8 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
     done();
   });
+  // What is not JSON is refused as what it is.
+  app.removeContentTypeParser('text/plain');
   app.setNotFoundHandler((_request, reply) => answerError(reply, 'path_denied'));
   app.setErrorHandler((thrown, request, reply) => answerThrown(thrown, request, reply, log));
   for (const route of adminRoutes) addRoute(app, route, options);
@@ -99,11 +111,15 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
     authorise(await signIn(request, ['Bearer'], options), 'description.read');
     return adminOpenApi();
   });
+  const { metrics } = options;
+  if (metrics !== undefined)
+    app.get('/metrics', async (request, reply) => {
+      if (metrics.access === 'token') authorise(await signIn(request, ['Bearer'], options), 'health.read');
+      return await reply.type(metrics.mediaType).send(await metrics.text());
+    });
   await app.register(async (scope) => addNdesPages(scope, options));
   return { address: await listen(app, name, options), close: () => app.close() };
 }
-  // What is not JSON is refused as what it is.
-  app.removeContentTypeParser('text/plain');
 
 /** Sign in, authorise, parse, do, answer: in that order. */
 function addRoute(app: FastifyInstance, route: AdminRoute, options: AdminServerOptions): void {
@@ -286,22 +302,6 @@ function parsed(schema: z.ZodObject, value: unknown): Readonly<Record<string, un
   throw new PkiError('request_malformed', text.join('; '));
 }
 
-function answerThrown(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): FastifyReply {
-  if (thrown instanceof NotSignedIn)
-    reply.header(
-      'www-authenticate',
-      thrown.schemes.map((scheme) => `${scheme} realm="Leafgate admin"`),
-    );
-  if (thrown instanceof SignInLimited) {
-    reply.header('retry-after', Math.ceil(thrown.waitMs / 1000));
-    return answerError(reply, thrown.code);
-  }
-  const code = codeOfThrown(thrown);
-  const { kind } = errorTable[code];
-  if (kind === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS);
-  if (errorTable[code].http >= 500)
-    log.error(
-      { err: thrown, method: request.method, path: request.routeOptions.url },
 /** What is wrong with a value, for what callers get wrong most often; the library's own words for the rest. */
 function inPlainWords(issue: z.core.$ZodRawIssue): string | undefined {
   const oneOf = (values: readonly unknown[]) => `one of ${values.join(', ')}`;
@@ -318,6 +318,22 @@ function inPlainWords(issue: z.core.$ZodRawIssue): string | undefined {
   }
 }
 
+function answerThrown(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): FastifyReply {
+  if (thrown instanceof NotSignedIn)
+    reply.header(
+      'www-authenticate',
+      thrown.schemes.map((scheme) => `${scheme} realm="Leafgate admin"`),
+    );
+  if (thrown instanceof SignInLimited) {
+    reply.header('retry-after', Math.ceil(thrown.waitMs / 1000));
+    return answerError(reply, thrown.code);
+  }
+  const code = codeOfThrown(thrown);
+  const { kind } = errorTable[code];
+  if (kind === 'unavailable') reply.header('retry-after', RETRY_AFTER_SECONDS);
+  if (errorTable[code].http >= 500)
+    log.error(
+      { err: thrown, method: request.method, path: request.routeOptions.url },
       'an admin request failed',
     );
   // Whoever is signed in is told what is wrong with what he sent; what is wrong with us stays in the log.

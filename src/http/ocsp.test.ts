@@ -24,6 +24,7 @@ import {
   verifyOcspResponse,
 } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
+import { Metrics } from '../metrics.ts';
 import { addOcspDoor, addScepDoor, type HttpServer, openHttpServer } from './index.ts';
 
 const logged: string[] = [];
@@ -64,7 +65,7 @@ before(async () => {
     log,
     doors: (app) => {
       // Beside the SCEP door, which has its own ideas of bodies.
-      addScepDoor(app, { endpoints: [], ra: authorities.ra, clock, log });
+      addScepDoor(app, { endpoints: [], ra: authorities.ra, clock, log, metrics: new Metrics() });
       addOcspDoor(app, {
         responder: {
           respond: async (request) => {

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Certificate, type Decrypt, randomOctets } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
+import type { Metrics } from '../metrics.ts';
 import type { Refusal, RegistrationAuthority } from '../ra/index.ts';
 import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import {
@@ -64,6 +65,7 @@ export interface ScepDoorOptions {
   readonly ra: RegistrationAuthority;
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: Metrics;
 }
 
 /** As other SCEP servers have it; a real PKIMessage has a few kilobytes. */
@@ -92,16 +94,17 @@ export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): voi
     done(null, body);
   });
   const admission = new Admission();
-  const door: Door = { ...options, weakUse: new WeakUse(options.log, options.clock) };
+  const door: Door = { ...options, weakUse: new WeakUse(options.log, options.clock, options.metrics) };
   for (const endpoint of options.endpoints) {
     const gate = new Gate(endpoint.name, endpoint.limits, admission, options.log);
+    countOperation(door, endpoint, 'PKCSReq', { outcome: 'issued' }, 0);
     const onRequest = async (request: FastifyRequest, reply: FastifyReply) => {
       // A content type that is none would be answered 415 before the door is asked.
       request.raw.headers['content-type'] = 'application/octet-stream';
       // Before its body is read; of a GET it is not known yet what it asks for.
       const turnedAway = request.method === 'POST' ? gate.check(sourceKey(request.ip)) : undefined;
       if (turnedAway === undefined) return;
-      return send(reply, comeBack(turnedAway));
+      return send(reply, turnAway(door, endpoint, turnedAway));
     };
     const handler = async (request: FastifyRequest, reply: FastifyReply) =>
       send(reply, await serve(endpoint, door, gate, request));
@@ -145,13 +148,17 @@ async function serve(
     case 'PKIOperation': {
       const message = isPost ? request.body : scepQuery.message;
       const source = sourceKey(request.ip);
+      const beginMs = performance.now();
       const turnedAway = isPost ? undefined : gate.check(source);
       const answer =
         turnedAway ??
         (await gate.pass(source, request.raw.socket, () =>
           pkiOperation(endpoint, options, message, request.ip),
         ));
-      return 'code' in answer ? comeBack(answer) : answer;
+      if ('code' in answer) return turnAway(options, endpoint, answer);
+      const label = { endpoint: endpoint.name };
+      options.metrics.observe('leafgate_pki_operation_duration_seconds', label, performance.now() - beginMs);
+      return answer;
     }
     case 'GetNextCACert':
       return nextCaCertificates(endpoint);
@@ -181,7 +188,9 @@ async function pkiOperation(
     // Without a transactionID no answer of the protocol can be built.
     const detail = cause instanceof Error ? cause.message : String(cause);
     options.log.warn({ endpoint: endpoint.name, source, detail }, errorTable.scep_body.text);
-    return problem(errorCodeOf(cause));
+    const code = errorCodeOf(cause);
+    countOperation(options, endpoint, undefined, { outcome: 'refused', code });
+    return problem(code);
   }
   let verified: PkiMessage | undefined;
   const ra = endpoint.ra(received);
@@ -196,7 +205,9 @@ async function pkiOperation(
         endpoint.name,
         weakAlgorithmsIn({ digest: verified.digest, ...dispatched.manner }),
       );
-    return await answerTo(verified, dispatched, ra);
+    const answer = await answerTo(verified, dispatched, ra);
+    countOperation(options, endpoint, verified.messageType, dispatched.outcome);
+    return answer;
   } catch (cause) {
     const code = errorCodeOf(cause);
     const refused = await options.ra.refuse(
@@ -204,6 +215,7 @@ async function pkiOperation(
       cause instanceof Error ? cause.message : String(cause),
       context,
     );
+    countOperation(options, endpoint, verified?.messageType, refused);
     return await failure(ra, verified ?? received, refused);
   }
 }
@@ -239,8 +251,26 @@ async function failure(ra: RaIdentity, received: ReceivedMessage, outcome: Refus
   return { ...pkiMessage(body), refused: outcome.code };
 }
 
-function comeBack({ code, retryAfterSeconds }: TurnedAway): Answer {
+function turnAway(
+  { metrics }: ScepDoorOptions,
+  endpoint: ScepEndpoint,
+  { code, retryAfterSeconds }: TurnedAway,
+): Answer {
+  const labels = { endpoint: endpoint.name, message_type: '', outcome: 'turned_away', code };
+  metrics.count('leafgate_pki_operations_total', labels);
   return { ...problem(code), retryAfterSeconds };
+}
+
+/** Counts what a message came to, under its type if that is known. */
+function countOperation(
+  { metrics }: ScepDoorOptions,
+  { name: endpoint }: ScepEndpoint,
+  messageType: PkiMessage['messageType'],
+  { outcome, code }: { readonly outcome: string; readonly code?: ErrorCode },
+  by = 1,
+): void {
+  const labels = { endpoint, message_type: messageType ?? '', outcome, code: code ?? '' };
+  metrics.count('leafgate_pki_operations_total', labels, by);
 }
 
 function octetsOf(message: unknown): Uint8Array {

@@ -1,4 +1,5 @@
 /** Who still uses weak algorithms: counted for each endpoint and day, so that an administrator knows what he can refuse. */
+import type { Metrics } from '../metrics.ts';
 import type { WeakAlgorithm } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 
@@ -9,16 +10,19 @@ import type { Clock, Log } from '../telemetry.ts';
 export class WeakUse {
   readonly #log: Log;
   readonly #clock: Clock;
+  readonly #metrics: Metrics;
   readonly #counts = new Map<string, { day: number; messages: number }>();
 
-  constructor(log: Log, clock: Clock) {
+  constructor(log: Log, clock: Clock, metrics: Metrics) {
     this.#log = log;
     this.#clock = clock;
+    this.#metrics = metrics;
   }
 
   /** Counts one message. Never throws. */
   note(endpoint: string, used: readonly WeakAlgorithm[]): void {
     for (const algorithm of used) {
+      this.#metrics.count('leafgate_weak_algorithm_messages_total', { endpoint, algorithm });
       const key = `${endpoint} ${algorithm}`;
       const day = Math.floor(this.#clock.now().getTime() / DAY_MS);
       const count = this.#counts.get(key);

@@ -1,6 +1,7 @@
 /** The admin API as a part of the server. */
 import { type AdminServer, openAdminServer } from '../admin/index.ts';
 import { RequestLimits, sourceKey } from '../http/limits.ts';
+import { METRICS_MEDIA_TYPE } from '../metrics.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
 import type { ServerHealth } from './health.ts';
@@ -8,6 +9,12 @@ import { tlsIdentity } from './identity.ts';
 
 /** Who mistypes a token is served on; who tries many is not. A token cannot be guessed: this bounds log and audit list. */
 const FAILED_SIGN_INS = { burst: 10, perSecond: 1 / 6 };
+
+/** What it shows of the server as a whole. */
+export interface AdminViews {
+  readonly health: () => Promise<ServerHealth>;
+  readonly metricsText: () => Promise<string>;
+}
 
 /**
  * Opens the admin API, if the configuration has one. It works with the same store, CA and RA as the doors of devices.
@@ -17,12 +24,12 @@ const FAILED_SIGN_INS = { burst: 10, perSecond: 1 / 6 };
 export async function openAdmin(
   config: ServerConfig,
   { store, ca, oneTime }: Authorities,
-  health: () => Promise<ServerHealth>,
+  { health, metricsText }: AdminViews,
   log: Log,
   clock: Clock,
 ): Promise<(AdminServer & { readonly url: string }) | undefined> {
   if (config.admin === undefined) return undefined;
-  const { listen, https, ndesPages } = config.admin;
+  const { listen, https, ndesPages, metrics: access } = config.admin;
   const limits = new RequestLimits({ perSource: { failures: FAILED_SIGN_INS }, perEndpoint: {} });
   const server = await openAdminServer({
     ...listen,
@@ -32,6 +39,7 @@ export async function openAdmin(
     ca,
     oneTime,
     health,
+    metrics: { access, mediaType: METRICS_MEDIA_TYPE, text: metricsText },
     challengeEndpoints: config.endpoints
       .filter(({ validators }) => validators.some((validator) => validator.oneTime !== undefined))
       .map(({ name }) => name),

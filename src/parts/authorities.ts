@@ -13,8 +13,10 @@ import { parseCertificate } from '../codec/index.ts';
 import type { Config } from '../config.ts';
 import { PkiError } from '../errors.ts';
 import { openKey, secretFromReference } from '../keys/index.ts';
+import { Metrics } from '../metrics.ts';
 import {
   type EnrolmentPolicy,
+  measured,
   OneTimeChallenges,
   RegistrationAuthority,
   type RenewalPolicy,
@@ -61,8 +63,13 @@ export function databaseOf({ database, dataFolder }: ServerConfig): PkiDatabase 
   };
 }
 
-/** Opens store, CA and RA. Several processes may do so on one data folder. */
-export async function openAuthorities(config: ServerConfig, log: Log, clock: Clock): Promise<Authorities> {
+/** Opens store, CA and RA. Several processes may do so on one data folder. A program that nobody watches needs no `metrics`. */
+export async function openAuthorities(
+  config: ServerConfig,
+  log: Log,
+  clock: Clock,
+  metrics: Metrics = new Metrics(),
+): Promise<Authorities> {
   assertRootIsOffline(config);
   const store = await openPkiStore(databaseOf(config), config.standby ? 'read' : 'write');
   try {
@@ -96,8 +103,10 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
       ca.issuer(endpoint.issuer);
       ca.template(endpoint.template);
       const validators: Validator[] = [];
-      for (const choice of endpoint.validators)
-        validators.push(await openValidator(choice, { oneTime, closers, log, clock }));
+      for (const choice of endpoint.validators) {
+        const validator = await openValidator(choice, { oneTime, closers, log, clock, metrics });
+        validators.push(measured(validator, endpoint.name, metrics));
+      }
       const [first, ...rest] = validators;
       if (first === undefined)
         throw new PkiError('config_invalid', `endpoint ${endpoint.name} has no validator`);
@@ -118,6 +127,7 @@ export async function openAuthorities(config: ServerConfig, log: Log, clock: Clo
       mode: config.standby ? 'standby' : 'issuing',
       clock,
       log,
+      metrics,
       holding: {
         sealKey: sealKeyOf(Buffer.from(hashKey)),
         expiresAfterMs: config.approval.expiresAfter,

@@ -12,4 +12,4 @@ export { startMdm } from './mdm.ts';
 export type { Part } from './part.ts';
 export { type ServerPart, startServer } from './server.ts';
 export { startConnector, startEdge } from './tunnel.ts';
-export type { WorkerReport } from './workers.ts';
+export { COUNTS_MESSAGE, type WorkerReport } from './workers.ts';

@@ -2,6 +2,7 @@
 import cluster from 'node:cluster';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { type Counts, Metrics } from '../metrics.ts';
 import { lockDataFolder, type PkiStore } from '../store/index.ts';
 import { type Clock, type Log, type LogLevel, systemClock } from '../telemetry.ts';
 import { openAdmin } from './admin.ts';
@@ -11,6 +12,7 @@ import { openCorrespondence } from './correspondence.ts';
 import { viewEndpoints } from './endpoints.ts';
 import { type ServerHealth, serverHealth } from './health.ts';
 import { type Housekeeping, startHousekeeping } from './housekeeping.ts';
+import { metricsOf } from './metrics.ts';
 import { openOcsp } from './ocsp.ts';
 import type { Part } from './part.ts';
 import { type RunningPfx, startPfx } from './pfx.ts';
@@ -24,6 +26,8 @@ import { launchProcess, launchThread, startWorkers } from './workers.ts';
 /** What takes requests, wherever it runs. */
 interface Serving {
   readonly port: number;
+  /** What was counted in other threads and processes. */
+  counts(): Promise<readonly Counts[]>;
   close(): Promise<void>;
 }
 
@@ -32,6 +36,8 @@ export interface ServerPart extends Part {
   readonly store: PkiStore;
   /** How it is now; never throws. In the primary process alone there is all of it. */
   health(): Promise<ServerHealth>;
+  /** What was counted on this thread. */
+  counts(): Counts;
 }
 
 /**
@@ -43,13 +49,15 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
   // A standby writes nothing, not even a lock: its data folder may be one that cannot be written.
   const lock =
     cluster.isPrimary && !config.standby ? lockDataFolder(join(config.dataFolder, 'server.lock')) : undefined;
+  const metrics = new Metrics();
   let authorities: Authorities | undefined;
   let housekeeping: Housekeeping | undefined;
   let admin: Awaited<ReturnType<typeof openAdmin>>;
   let selfTests: SelfTests | undefined;
   let pfx: RunningPfx | undefined;
+  let serving: Serving | undefined;
   try {
-    authorities = await openAuthorities(config, log, clock);
+    authorities = await openAuthorities(config, log, clock, metrics);
     const opened = authorities;
     const { store, ca, ra, issuers } = opened;
     if (config.standby) log.info('a standby: it shows what is there, and issues nothing');
@@ -75,19 +83,22 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
     }
     const endpoints = () => viewEndpoints(config, clock.now());
     const health = () => serverHealth({ ca, store, ocsp, housekeeping, endpoints, selfTests, clock });
-    if (cluster.isPrimary) admin = await openAdmin(config, opened, health, log, clock);
+    const elsewhere = async () => (await serving?.counts()) ?? [];
+    const views = { health, metricsText: metricsOf({ metrics, elsewhere, health }) };
+    if (cluster.isPrimary) admin = await openAdmin(config, opened, views, log, clock);
     const onDeath = housekeeping?.settleAfterDeath ?? (() => {});
-    const serving =
+    const serves =
       config.workers > 1 && cluster.isPrimary
         ? await startWorkers({ count: config.workers, launch: launchProcess, log, onDeath })
-        : await serveOnThreads(config, authorities, onDeath, log, clock);
+        : await serveOnThreads(config, authorities, onDeath, log, clock, metrics);
+    serving = serves;
     if (config.pfx !== undefined && housekeeping !== undefined) pfx = await startPfx(config.pfx, opened, log);
     const keeper = housekeeping;
     if (config.selfTest !== undefined && keeper !== undefined)
       selfTests = startSelfTests({
         config,
         means: opened,
-        port: serving.port,
+        port: serves.port,
         role: () => keeper.role(),
         log,
         clock,
@@ -95,17 +106,18 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
     return {
       name: 'SCEP server',
       addresses: [
-        `http://${config.listen.host}:${serving.port}`,
+        `http://${config.listen.host}:${serves.port}`,
         ...(admin === undefined ? [] : [`admin API ${admin.url}`]),
       ],
       store,
       health,
+      counts: () => metrics.counts(),
       close: async () => {
         await pfx?.stop();
         await selfTests?.stop();
         await admin?.close();
         await housekeeping?.stop();
-        await serving.close();
+        await serves.close();
         await opened.close();
         lock?.release();
       },
@@ -127,10 +139,14 @@ async function serveOnThreads(
   onDeath: () => void,
   log: Log,
   clock: Clock,
+  metrics: Metrics,
 ): Promise<Serving> {
   const others = threadsOf(config, clock) - 1;
-  if (others === 0) return await serve(config, authorities, 'alone', log, clock);
-  const here = await serve(config, authorities, 'first', log, clock);
+  if (others === 0) {
+    const alone = await serve(config, authorities, 'alone', log, clock, metrics);
+    return { ...alone, counts: async () => [] };
+  }
+  const here = await serve(config, authorities, 'first', log, clock, metrics);
   const data: ThreadData = {
     config: { ...config, listen: { ...config.listen, port: here.port } },
     logLevel: log.level as LogLevel,
@@ -146,6 +162,7 @@ async function serveOnThreads(
     });
     return {
       port: here.port,
+      counts: () => elsewhere.counts(),
       close: async () => {
         await Promise.all([here.close(), elsewhere.close()]);
       },

@@ -11,6 +11,7 @@ import {
   type ScepEndpoint,
 } from '../http/index.ts';
 import type { PortSharing } from '../listener.ts';
+import type { Metrics } from '../metrics.ts';
 import { buildNextCaCertificates } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
@@ -30,6 +31,7 @@ export async function serve(
   sharing: PortSharing,
   log: Log,
   clock: Clock,
+  metrics: Metrics,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const { ca, ra, issuers } = authorities;
   const ocsp = await openOcsp(config, authorities, log, clock);
@@ -53,7 +55,7 @@ export async function serve(
     sharing,
     log,
     doors: (app) => {
-      addScepDoor(app, { endpoints, ra, clock, log });
+      addScepDoor(app, { endpoints, ra, clock, log, metrics });
       if (ocsp !== undefined) addOcspDoor(app, { responder: ocsp.responder, clock, log });
       addRepositoryDoor(
         app,

@@ -1,10 +1,11 @@
 /** A thread that serves beside the main one, on the same port. Loaded by `node:worker_threads` alone. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorCodeOf, PkiError } from '../errors.ts';
+import { Metrics } from '../metrics.ts';
 import { type LogLevel, openLog, systemClock } from '../telemetry.ts';
 import { openAuthorities, type ServerConfig } from './authorities.ts';
 import { serve } from './serving.ts';
-import { END_MESSAGE, type WorkerReport } from './workers.ts';
+import { COUNTS_MESSAGE, END_MESSAGE, type WorkerReport } from './workers.ts';
 
 /** What the thread is started with. */
 export interface ThreadData {
@@ -20,8 +21,9 @@ async function serveAsThread(): Promise<void> {
   const log = openLog(logLevel, 'server');
   const report = (what: WorkerReport) => port.postMessage(what);
   try {
-    const authorities = await openAuthorities(config, log, systemClock);
-    const serving = await serve(config, authorities, 'shared', log, systemClock);
+    const metrics = new Metrics();
+    const authorities = await openAuthorities(config, log, systemClock, metrics);
+    const serving = await serve(config, authorities, 'shared', log, systemClock, metrics);
     const end = async () => {
       try {
         await serving.close();
@@ -31,8 +33,8 @@ async function serveAsThread(): Promise<void> {
       }
     };
     port.on('message', (message) => {
-      if (message !== END_MESSAGE) return;
-      void end();
+      if (message === COUNTS_MESSAGE) report({ counts: metrics.counts() });
+      if (message === END_MESSAGE) void end();
     });
     report({ port: serving.port });
   } catch (cause) {

@@ -2,6 +2,7 @@
 import type { Config } from '../config.ts';
 import { PkiError } from '../errors.ts';
 import { secretFromReference } from '../keys/index.ts';
+import type { Metrics } from '../metrics.ts';
 import type { OneTimeChallenges, Validator } from '../ra/index.ts';
 import { manualApprovalValidator, staticSecretValidator, webhookValidator } from '../ra/index.ts';
 import type { IntuneConnection } from '../ra/validators/intune-service.ts';
@@ -52,6 +53,7 @@ export interface ValidatorSurroundings {
   readonly closers: (() => Promise<void>)[];
   readonly log: Log;
   readonly clock: Clock;
+  readonly metrics: Metrics;
 }
 
 /**
@@ -61,7 +63,7 @@ export interface ValidatorSurroundings {
  */
 export async function openValidator(
   choice: ValidatorChoice,
-  { oneTime, closers, log, clock }: ValidatorSurroundings,
+  { oneTime, closers, log, clock, metrics }: ValidatorSurroundings,
 ): Promise<Validator> {
   if (choice.oneTime !== undefined) return oneTime.validator();
   if (choice.manualApproval !== undefined) return manualApprovalValidator;
@@ -95,6 +97,7 @@ export async function openValidator(
       budgetMs: choice.intune.budget,
       log,
       clock,
+      metrics,
     });
     closers.push(() => validator.close());
     return validator;

@@ -1,5 +1,6 @@
 /** Decides who gets a certificate. */
 export { decideAbout, type PersonalDecision } from './approval.ts';
+export { measured } from './measured.ts';
 export type { EnrolmentPolicy, RenewalPolicy } from './policy.ts';
 export * from './registration-authority.ts';
 export { sealKeyOf } from './sealed-request.ts';

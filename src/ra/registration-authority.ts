@@ -21,6 +21,7 @@ import {
   randomOctets,
 } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
+import type { Metrics } from '../metrics.ts';
 import type {
   AcceptedEnrolment,
   CertificateRecord,
@@ -79,6 +80,8 @@ export interface RegistrationAuthorityOptions {
   readonly mode?: 'issuing' | 'standby';
   readonly clock: Clock;
   readonly log: Log;
+  /** Nothing is counted if absent. */
+  readonly metrics?: Metrics | undefined;
   readonly holding: HoldingPolicy;
   /** Signs what is approved, for templates that ask for it; opened when the first one does. There is none if absent. */
   readonly approvalSigner?: () => Promise<ApprovalSigner>;
@@ -410,13 +413,15 @@ export class RegistrationAuthority {
   }
 
   async #withhold(issuer: string, { serialNumber }: Certificate, why: string): Promise<void> {
-    await this.#options.ca.revoke({
+    const { ca, serviceIdentity, metrics } = this.#options;
+    const outcome = await ca.revoke({
       issuer,
       serialNumber,
       reason: 'cessationOfOperation',
-      actor: this.#options.serviceIdentity,
+      actor: serviceIdentity,
       text: `withheld: ${why}`,
     });
+    if (outcome === 'revoked') metrics?.count('leafgate_certificates_withheld_total', { issuer });
   }
 
   /** What has to be told although this process may end before it has: in the same write as the claim. */

@@ -49,6 +49,7 @@ import {
   type ScepEndpoint,
 } from '../../src/http/index.ts';
 import { type PrivateKey, privateKeyOf } from '../../src/keys/index.ts';
+import { Metrics } from '../../src/metrics.ts';
 import {
   type EnrolmentPolicy,
   type EnrolmentRequest,
@@ -291,6 +292,7 @@ export interface TestAuthorities {
   readonly oneTime: OneTimeChallenges;
   readonly scripted: ScriptedValidator;
   readonly clock: FixtureClock;
+  readonly metrics: Metrics;
   /** Every line that was logged. */
   readonly logged: string[];
   /** A new one-time challenge for an endpoint, not pinned, good for an hour. */
@@ -311,6 +313,7 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
     },
   );
   const clock = options.clock ?? new FixtureClock();
+  const metrics = new Metrics();
   const opened = await openPkiStore({ sqlite: join(folder, 'pki.sqlite') });
   const store = options.storeOf?.(opened) ?? opened;
   const ca = new CertificateAuthority({
@@ -344,6 +347,7 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
     serviceIdentity: 'TEST\\svc-ra',
     clock,
     log,
+    metrics,
     holding: {
       sealKey: sealKeyOf(Buffer.alloc(32, 'hash key')),
       expiresAfterMs: 30 * DAY_MS,
@@ -360,6 +364,7 @@ export async function openTestAuthorities(options: FixtureOptions = {}): Promise
     oneTime,
     scripted,
     clock,
+    metrics,
     logged,
     challengeFor: async (endpoint) =>
       (await oneTime.create({ endpoint, pinned: {}, device: '', lifetimeMs: HOUR_MS })).challenge,
@@ -423,7 +428,7 @@ export async function openTestServer(options: FixtureOptions = {}): Promise<Test
     port: 0,
     log,
     doors: (app) => {
-      addScepDoor(app, { endpoints, ra, clock, log });
+      addScepDoor(app, { endpoints, ra, clock, log, metrics: authorities.metrics });
       addRepositoryDoor(
         app,
         [

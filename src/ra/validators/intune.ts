@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { type Certificate, nameToString, thumbprintOf } from '../../codec/index.ts';
 import type { ErrorCode } from '../../errors.ts';
+import type { Metrics } from '../../metrics.ts';
 import type { Log } from '../../telemetry.ts';
 import type { EnrolmentRequest, Validator, Verdict } from '../validator.ts';
 import { deadlineIn, type HttpsResponse } from './https-client.ts';
@@ -23,6 +24,8 @@ export interface IntuneValidatorOptions extends IntuneConnection {
   /** Bound of validation and notification of one request together, with all their calls and retries; default 60 s. */
   readonly budgetMs?: number | undefined;
   readonly log: Log;
+  /** Nothing is counted if absent. */
+  readonly metrics?: Metrics | undefined;
 }
 
 /** A validator that holds connections. */
@@ -34,6 +37,8 @@ export interface IntuneValidator extends Validator {
 /** Below the 85 s after which Entra application proxy gives up, with room for what else a request costs. */
 const BUDGET_MS = 60_000;
 const ERROR_DESCRIPTION_CHARACTERS_MAX = 255;
+/** Codes that Intune does not document and that are counted under their own names nevertheless. */
+const FOREIGN_CODES_MAX = 50;
 
 /** What each of Intune's result codes is in our error table. A code that is not here is `validator_refused`. */
 const errorCodes: Readonly<Record<string, ErrorCode>> = {
@@ -68,12 +73,25 @@ const errorCodes: Readonly<Record<string, ErrorCode>> = {
  * @throws PkiError `config_invalid` if a base URL is not https.
  */
 export function intuneValidator(options: IntuneValidatorOptions): IntuneValidator {
-  const { log, budgetMs = BUDGET_MS } = options;
+  const { log, metrics, budgetMs = BUDGET_MS } = options;
   const service = new IntuneService(options);
 
-  const act = async (action: string, transactionID: string, body: unknown): Promise<Verdict> => {
+  const foreignCodes = new Set<string>();
+  /** The code as it is counted: whoever answers in Intune's place cannot make up ever more of them. */
+  const countedAs = (code: string): string => {
+    if (code === 'Success' || Object.hasOwn(errorCodes, code) || foreignCodes.has(code)) return code;
+    if (wordOf(code) === undefined || foreignCodes.size >= FOREIGN_CODES_MAX) return 'other';
+    foreignCodes.add(code);
+    return code;
+  };
+
+  const act = async (
+    action: string,
+    { endpoint, transactionID }: EnrolmentRequest,
+    body: unknown,
+  ): Promise<Verdict> => {
     const activityId = randomUUID();
-    const verdict = await verdictOf(
+    const { code, verdict } = await answerOf(
       () =>
         service.post({
           service: 'scepValidation',
@@ -85,6 +103,13 @@ export function intuneValidator(options: IntuneValidatorOptions): IntuneValidato
         }),
       activityId,
     );
+    metrics?.count('leafgate_intune_results_total', {
+      tenant: options.tenant,
+      endpoint,
+      action,
+      verdict: verdict.verdict,
+      code: code === undefined ? '' : countedAs(code),
+    });
     const fields = { action, transactionID, activityId, ...verdict };
     if (verdict.verdict === 'accept') log.debug(fields, 'Intune accepts');
     else if (verdict.verdict === 'refuse') log.info(fields, 'Intune refuses');
@@ -95,14 +120,13 @@ export function intuneValidator(options: IntuneValidatorOptions): IntuneValidato
   return {
     name: 'intune',
     challengeUse: 'single',
-    validate: (request) =>
-      act('validateRequest', request.transactionID, { request: commonFields(request, options) }),
+    validate: (request) => act('validateRequest', request, { request: commonFields(request, options) }),
     notifySuccess: (request, certificate) =>
-      act('successNotification', request.transactionID, {
+      act('successNotification', request, {
         notification: { ...commonFields(request, options), ...certificateFields(certificate) },
       }),
     notifyFailure: async (request, failure) => {
-      await act('failureNotification', request.transactionID, {
+      await act('failureNotification', request, {
         notification: {
           ...commonFields(request, options),
           hResult: failure.hResult,
@@ -140,17 +164,27 @@ function errorDescriptionOf(description: string): string {
   return description.trim().slice(0, ERROR_DESCRIPTION_CHARACTERS_MAX) || 'no description';
 }
 
-async function verdictOf(post: () => Promise<HttpsResponse>, activityId: string): Promise<Verdict> {
+/** Intune's code, if it gave one, and what follows from it. */
+async function answerOf(
+  post: () => Promise<HttpsResponse>,
+  activityId: string,
+): Promise<{ readonly code?: string; readonly verdict: Verdict }> {
   try {
     const code = resultCodeOf(await post());
-    if (code === 'Success') return { verdict: 'accept', names: 'vouched', directory: 'as-requested' };
+    if (code === 'Success')
+      return { code, verdict: { verdict: 'accept', names: 'vouched', directory: 'as-requested' } };
+    const ours = Object.hasOwn(errorCodes, code) ? errorCodes[code] : undefined;
     return {
-      verdict: 'refuse',
-      code: Object.hasOwn(errorCodes, code) ? (errorCodes[code] ?? 'validator_refused') : 'validator_refused',
-      detail: `${code} (client-request-id ${activityId})`,
+      code,
+      verdict: {
+        verdict: 'refuse',
+        code: ours ?? 'validator_refused',
+        detail: `${code} (client-request-id ${activityId})`,
+      },
     };
   } catch (cause) {
-    return { verdict: 'unreachable', detail: `${reasonOf(cause)} (client-request-id ${activityId})` };
+    const detail = `${reasonOf(cause)} (client-request-id ${activityId})`;
+    return { verdict: { verdict: 'unreachable', detail } };
   }
 }
 
