@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   auditIn,
   certificates,
+  keys,
   openTestServer,
   publishedCrl,
   recordsIn,
@@ -17,9 +18,10 @@ import {
 } from '../../test/support/authorities-fixture.ts';
 import { leafgate } from '../../test/support/cli-fixture.ts';
 import { builtInTemplates } from '../ca/index.ts';
-import { buildPem, parseCrl, parsePem, verifyCrlSignature } from '../codec/index.ts';
+import { buildPem, nameToString, parseCrl, parsePem, verifyCrlSignature } from '../codec/index.ts';
 import { type ErrorCode, PkiError } from '../errors.ts';
 import { decideAbout } from '../ra/index.ts';
+import { buildNextCaCertificates } from '../scep/index.ts';
 
 const fingerprint = createHash('sha256').update(certificates.issuing.raw).digest('hex');
 
@@ -116,7 +118,7 @@ describe('leafgate scep', () => {
     const rows = await facts('ca', server.url('static'), '--root', rootFile, '--out', out);
     assert.deepEqual(
       rows.map(({ role }: { role: string }) => role),
-      ['RA', 'encryption', 'CA', 'CA'],
+      ['RA signing', 'RA encryption', 'CA', 'CA'],
     );
     assert.equal(rows[2].fingerprint, fingerprint);
     assert.equal(parsePem(readFileSync(out, 'utf8'), 'CERTIFICATE').length, 4);
@@ -192,6 +194,7 @@ describe('leafgate scep', () => {
     const out = join(client, 'fetched.pem');
     const found = await facts('cert', serialNumber, '--folder', client, '--out', out);
     assert.equal(found.serialNumber, serialNumber.toLowerCase());
+    assert.ok(!('role' in found), 'a device’s certificate has no role at the server');
     assert.equal(new X509Certificate(readFileSync(out)).serialNumber, serialNumber);
     await rejected('scep_refused', facts('cert', 'abcdef', '--folder', client), /badCertId/);
     await rejected('command_invalid', facts('cert', 'xyz', '--folder', client));
@@ -199,7 +202,48 @@ describe('leafgate scep', () => {
     await facts('crl', '--folder', client, '--out', crlFile);
     const [crl] = parsePem(readFileSync(crlFile, 'utf8'), 'X509 CRL');
     assert.ok(verifyCrlSignature(parseCrl(crl), certificates.issuing.spki));
-    await rejected('server_answer', facts('next-ca', '--folder', client), /404/);
+  });
+
+  test('next-ca says that there is none, or brings the next CA under the present one’s signature', async () => {
+    await enrol();
+    assert.deepEqual(await facts('next-ca', '--folder', client), []);
+    const next = [certificates.raSigning, certificates.root].map(({ raw }) => raw);
+    for (const [name, sign, isBelieved] of [
+      ['its own', keys.issuing.signs, true],
+      ['another', keys.other.signs, false],
+    ] as const) {
+      const current = { certificate: certificates.issuing, sign };
+      const succeeded = await openTestServer({
+        nextCaCertificates: await buildNextCaCertificates(next, current),
+      });
+      try {
+        const own = join(client, name);
+        const words = enrolWords('--root', rootFile).map((word) =>
+          word === client ? own : word === server.url('static') ? succeeded.url('static') : word,
+        );
+        await facts(...words);
+        const out = join(own, 'next.pem');
+        const asked = facts('next-ca', '--folder', own, '--out', out);
+        if (isBelieved) {
+          assert.deepEqual(
+            (await asked).map(({ subject }: { subject: string }) => subject),
+            [certificates.raSigning, certificates.root].map(({ subject }) => nameToString(subject)),
+          );
+          assert.deepEqual(parsePem(readFileSync(out, 'utf8'), 'CERTIFICATE').map(String), next.map(String));
+        } else {
+          await rejected('scep_signature', asked);
+          assert.ok(!existsSync(out));
+        }
+      } finally {
+        await succeeded.close();
+      }
+    }
+  });
+
+  test('a challenge in the place of its reference is not taken, and not repeated', async () => {
+    const wrong = enrolWords('--root', rootFile).map((word) => (word.startsWith('file:') ? 'h0rse' : word));
+    await rejected('command_invalid', facts(...wrong), /^--challenge takes file:PATH, (?!.*h0rse)/);
+    assert.ok(!existsSync(client));
   });
 
   test('a certificate on a curve cannot ask for others, and says why', async () => {

@@ -25,6 +25,7 @@ import {
   type DigestName,
   generalNameFromString,
   type KeyTransport,
+  keyUsageOf,
   nameToString,
   parseCertificationRequest,
   sameOctets,
@@ -138,7 +139,7 @@ export function addScep(program: Command): void {
         const isVouched = options.caFingerprint !== undefined || options.root !== undefined;
         if (isVouched || options.out !== undefined) await trustIn(ca, options, 'never ask');
         printRows(
-          ca.all.map((certificate) => certificateRow(certificate, ca)),
+          ca.all.map((certificate) => ({ ...certificateFacts(certificate), role: roleOf(certificate, ca) })),
           certificateColumns,
           options,
         );
@@ -210,9 +211,15 @@ export function addScep(program: Command): void {
     .option(...folderOption)
     .action((options: FolderOptions & { out?: string }) =>
       inServer(options, async ({ client, authority }) => {
+        // RFC 8894 §3.5.2: the keyword says that there is one. Without it the operation is a 404, or worse.
+        if (!(await client.capabilities()).has('GetNextCACert')) {
+          printRows([], certificateColumns, options);
+          console.error('the server announces no next CA: GetCACaps has no GetNextCACert');
+          return;
+        }
         const next = await client.nextCaCertificates(authority.cas);
         printRows(
-          next.map((each) => certificateRow(each)),
+          next.map((each) => ({ ...certificateFacts(each), role: roleOf(each, undefined) })),
           certificateColumns,
           options,
         );
@@ -502,7 +509,10 @@ async function inFolder(
   await inServer(options, async (context) => {
     const identity = (await context.folder.identity()) ?? (await context.folder.waiting())?.identity;
     if (identity === undefined)
-      throw new PkiError('scep_folder', `${context.folder.path} holds no certificate: leafgate scep enrol`);
+      throw new PkiError(
+        'scep_folder',
+        `${context.folder.path} holds neither a certificate nor a request that waits: leafgate scep enrol`,
+      );
     await work({ ...context, identity });
   });
 }
@@ -553,6 +563,12 @@ async function challengeFrom({ challenge, dangerChallenge }: ChallengeOptions): 
   if (challenge === undefined) return dangerChallenge;
   if (dangerChallenge !== undefined)
     throw new PkiError('command_invalid', 'either --challenge or --danger-challenge');
+  // It may be the challenge itself: it is not repeated.
+  if (!/^(-$|file:|env:)/.test(challenge))
+    throw new PkiError(
+      'command_invalid',
+      '--challenge takes file:PATH, env:NAME or - for standard input, not the challenge itself',
+    );
   if (challenge !== '-') return secretFromReference(challenge);
   const read = (await text(process.stdin)).replace(/\r?\n$/, '');
   if (read === '') throw new PkiError('command_invalid', '--challenge -: standard input is empty');
@@ -573,16 +589,19 @@ function serialOf(text: string): string {
 
 const certificateColumns = { subject: 'Subject', role: 'Role', notAfter: 'Expires', fingerprint: 'SHA-256' };
 
-function certificateRow(certificate: Certificate, ca?: CaCertificates) {
-  const roles = [
-    ...(isCa(certificate) ? ['CA'] : []),
-    ...(certificate === ca?.encryption ? ['encryption'] : []),
-    ...(!isCa(certificate) && certificate !== ca?.encryption ? ['RA'] : []),
-  ];
+/** What a server's certificate is for: one of GetCACert or GetNextCACert. */
+function roleOf(certificate: Certificate, ca: CaCertificates | undefined): string {
+  const isEncryption = certificate === ca?.encryption;
+  if (isCa(certificate)) return isEncryption ? 'CA, encryption' : 'CA';
+  const usage = keyUsageOf(certificate);
+  const doesSign = usage === undefined || usage.includes('digitalSignature');
+  return ['RA', ...(doesSign ? ['signing'] : []), ...(isEncryption ? ['encryption'] : [])].join(' ');
+}
+
+function certificateFacts(certificate: Certificate) {
   return {
     subject: nameToString(certificate.subject),
     issuer: nameToString(certificate.issuer),
-    role: roles.join(', '),
     serialNumber: certificate.serialNumber,
     notAfter: certificate.notAfter,
     fingerprint: fingerprintOf(certificate),
@@ -601,5 +620,5 @@ function output(
 ): void {
   if (options.out === undefined && options.json !== true) return void process.stdout.write(pem);
   if (options.out !== undefined) writeFileSync(options.out, pem);
-  printFacts(certificateRow(certificate), options);
+  printFacts(certificateFacts(certificate), options);
 }

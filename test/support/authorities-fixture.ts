@@ -279,6 +279,8 @@ export interface FixtureOptions {
   readonly limits?: EndpointLimits;
   /** Of every endpoint; none renews if absent. */
   readonly renewal?: RenewalPolicy;
+  /** The answer to GetNextCACert of every endpoint; it is not served if absent. */
+  readonly nextCaCertificates?: Uint8Array;
   /** Further issuing CAs, beside the one that the endpoints have. */
   readonly furtherIssuers?: readonly Issuer[];
 }
@@ -412,7 +414,11 @@ export async function openTestServer(options: FixtureOptions = {}): Promise<Test
       ...(options.limits && { limits: options.limits }),
       ra: () => raIdentity,
       refusedAlgorithms: name === 'legacy' ? new Set() : refusedByDefault,
-      capabilities: capabilitiesOf(clientProfiles.standard, options.renewal === undefined ? [] : ['Renewal']),
+      capabilities: capabilitiesOf(clientProfiles.standard, [
+        ...(options.renewal === undefined ? [] : (['Renewal'] as const)),
+        ...(options.nextCaCertificates === undefined ? [] : (['GetNextCACert'] as const)),
+      ]),
+      ...(options.nextCaCertificates && { nextCaCertificates: options.nextCaCertificates }),
     }),
   );
   const log = pino(
