@@ -1,10 +1,8 @@
 /** `npm run chaos -- intune`: a service that a server depends on misbehaves, and the server is killed meanwhile. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type ChaosRun, chaosRun } from './chaos-intune.ts';
 import { calls, type Fault, faults, type Percentages } from './hostile-intune.ts';
+import { runInFolder } from './in-folder.ts';
 import { openTenant } from './tenant.ts';
 
 /** Of a hundred calls, about two in five meet a fault. */
@@ -39,8 +37,7 @@ if (positionals.join(' ') !== 'intune' || wrong !== undefined || Number(values.e
   process.exit(2);
 }
 
-const folder = await mkdtemp(join(tmpdir(), 'leafgate-chaos-'));
-try {
+await runInFolder('leafgate-chaos-', async (folder) => {
   const begin = performance.now();
   const progress = (text: string) =>
     console.log(`  ${text} (${((performance.now() - begin) / 1000).toFixed(0)} s)`);
@@ -57,14 +54,9 @@ try {
   });
   print(run);
   for (const violation of run.violations.slice(0, 50)) console.log(`  FAIL  ${violation}`);
-  if (run.violations.length > 0) process.exitCode = 1;
   console.log(`\nseed ${values.seed}: ${run.violations.length} violations`);
-} catch (cause) {
-  console.error(`error: ${cause instanceof Error ? cause.message : String(cause)} (seed ${values.seed})`);
-  process.exitCode = 1;
-} finally {
-  await rm(folder, { recursive: true, force: true, maxRetries: 10 });
-}
+  return run.violations.length > 0 ? 1 : 0;
+});
 
 function print({ evidence, hostile, kills, unheardAtKill, retries, seconds }: ChaosRun): void {
   const row = (name: string, cells: readonly (string | number)[]) =>

@@ -3,8 +3,7 @@
  * is held against what its store says. `node lab/crash.ts --kills 50` makes a long one.
  */
 import { readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -29,6 +28,7 @@ import { parseCaCertificates, parseCertRep } from '../src/scep/index.ts';
 import { type CertificateRecord, openPkiStore, type StoredAuditEntry } from '../src/store/index.ts';
 import { openLog, systemClock } from '../src/telemetry.ts';
 import { demand } from './checks.ts';
+import { runInFolder } from './in-folder.ts';
 import { launchPart, type PartProcess } from './processes.ts';
 import { pseudoRandom } from './pseudo-random.ts';
 import { openTenant, type Tenant } from './tenant.ts';
@@ -650,8 +650,8 @@ if (import.meta.main) {
       seed: { type: 'string', default: String(Date.now() % 2 ** 32) },
     },
   });
-  const folder = await mkdtemp(join(tmpdir(), 'leafgate-crash-'));
-  try {
+  await runInFolder('leafgate-crash-', async (folder) => {
+    let status = 0;
     console.log(`seed ${values.seed}`);
     const tenant = await openTenant(folder, { ports: 'any', progress: () => {}, issuingKey: 'rsa-2048' });
     for (const [workers, victim] of [
@@ -673,9 +673,8 @@ if (import.meta.main) {
         `${workers === 1 ? 'one process' : `${workers} workers`}, ${victim} dies: ${summaryOf(run)}`,
       );
       for (const violation of violations) console.log(`  FAIL  ${violation}`);
-      if (violations.length > 0) process.exitCode = 1;
+      if (violations.length > 0) status = 1;
     }
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+    return status;
+  });
 }

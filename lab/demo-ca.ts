@@ -1,9 +1,6 @@
 /** `npm run demo:ca`: a CA from nothing, its certificates and revocations before OpenSSL's eyes, renewals, publishing. */
 import { createHash } from 'node:crypto';
-import { rmSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile, writeFile } from 'node:fs/promises';
 import { builtInTemplates } from '../src/ca/index.ts';
 import { extKeyUsageOf, parseCertificate, parsePem } from '../src/codec/index.ts';
 import { openTokenKey } from '../src/keys/index.ts';
@@ -19,6 +16,7 @@ import { CaJudge, type Leaf, type Trust } from './ca-judge.ts';
 import { CaSite, openssl } from './ca-site.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
+import { runInFolder } from './in-folder.ts';
 import { proveTokenLoss } from './token-loss.ts';
 
 /** What a request for a certificate of each template says besides its subject. */
@@ -517,20 +515,8 @@ async function publish(demo: Demo): Promise<void> {
   }
 }
 
-const folder = await mkdtemp(join(tmpdir(), 'leafgate-demo-ca-'));
-// So that nothing is left elsewhere by whatever is started; the server ends by itself when this process is gone.
-process.env.TMPDIR = folder;
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
-    process.exit(1);
-  });
-}
-try {
-  process.exitCode = await runIn(folder);
-} catch (cause) {
-  console.error(`error: ${cause instanceof Error ? cause.message : String(cause)}`);
-  process.exitCode = 1;
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+await runInFolder('leafgate-demo-ca-', (folder) => {
+  // So that nothing is left elsewhere by whatever is started; the server ends by itself when this process is gone.
+  process.env.TMPDIR = folder;
+  return runIn(folder);
+});

@@ -4,9 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
-import { rmSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -30,6 +28,7 @@ import { leafgate, leafgateJson } from './command.ts';
 import { asMdmAdministrator, deviceNamed, SCEP_PROFILE } from './fleet.ts';
 import { aim, fire, newKey, type Order, orderFor, orderIn, type Shot, serverAuthToo } from './hostile.ts';
 import { failingCodes, type HostileIntune, rewrite, startHostileIntune } from './hostile-intune.ts';
+import { runInFolder } from './in-folder.ts';
 import { bringUp } from './start.ts';
 import { openTenant, type Tenant } from './tenant.ts';
 
@@ -700,18 +699,4 @@ async function provePkcs({ checks, tenant, device }: Demo): Promise<void> {
   });
 }
 
-const folder = await mkdtemp(join(tmpdir(), 'leafgate-demo-intune-'));
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
-    process.exit(1);
-  });
-}
-try {
-  process.exitCode = await runIn(folder);
-} catch (cause) {
-  console.error(`error: ${cause instanceof Error ? cause.message : String(cause)}`);
-  process.exitCode = 1;
-} finally {
-  await rm(folder, { recursive: true, force: true, maxRetries: 10 });
-}
+await runInFolder('leafgate-demo-intune-', runIn);

@@ -4,8 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { constants, publicEncrypt, randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -25,6 +24,7 @@ import { type KeyAlgorithm, openKeyFile, openTokenKey, type PlacedKey } from '..
 import { Pkcs11Module } from '../src/keys/pkcs11-module.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
+import { runInFolder } from './in-folder.ts';
 import { startPart } from './processes.ts';
 import { openTenant } from './tenant.ts';
 import { ensureSoftHsm, softHsmModule as module, newSoftToken } from './third-party/softhsm.ts';
@@ -299,12 +299,4 @@ async function runIn(folder: string): Promise<0 | 1> {
   return checks.conclude();
 }
 
-const folder = await mkdtemp(join(tmpdir(), 'leafgate-hsm-'));
-try {
-  process.exitCode = await runIn(folder);
-} catch (cause) {
-  console.error(`error: ${cause instanceof Error ? cause.message : String(cause)}`);
-  process.exitCode = 1;
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+await runInFolder('leafgate-hsm-', runIn);

@@ -3,30 +3,19 @@
  * and nginx (mutual TLS) must let in the good certificate and keep out revoked, on-hold and expired ones, by CRL and by
  * OCSP.
  */
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CertificateAuthority } from '../src/ca/index.ts';
-import {
-  buildCertificationRequest,
-  buildPem,
-  type Certificate,
-  generalNameFromString,
-  nameFromString,
-  parseCertificate,
-  parseCertificationRequest,
-  parsePem,
-  subjectAltNameExtension,
-} from '../src/codec/index.ts';
+import { buildPem, type Certificate, parseCertificate, parsePem } from '../src/codec/index.ts';
 import { readConfig } from '../src/config.ts';
 import { privateKeyOf } from '../src/keys/index.ts';
 import { openAuthorities } from '../src/parts/authorities.ts';
-import { RegistrationAuthority } from '../src/ra/index.ts';
 import { openLog, systemClock } from '../src/telemetry.ts';
 import { Checks, demand } from './checks.ts';
 import { leafgate } from './command.ts';
+import { issueByOperator } from './operator.ts';
 import { freePort } from './ports.ts';
 import { startTenant } from './processes.ts';
 import { openTenant, type Tenant } from './tenant.ts';
@@ -101,17 +90,6 @@ async function issue(
   readonly keyFile: string;
 }> {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const key = privateKeyOf(privateKey);
-  const subject = nameFromString(`CN=${name},O=Lab`);
-  const csr = await buildCertificationRequest(
-    {
-      subject,
-      spki: key.spki,
-      extensions: [subjectAltNameExtension([generalNameFromString(`DNS:${name}`)], subject)],
-      signatureAlgorithm: 'rsa-sha256',
-    },
-    (algorithm, data) => key.sign(algorithm, data),
-  );
   const { server } = readConfig(tenant.configs.server);
   if (server === undefined) throw new Error('the tenant has no server');
   const log = openLog('error', 'lab');
@@ -121,29 +99,15 @@ async function issue(
     const [issuer] = issuers;
     if (issuer === undefined) throw new Error('the tenant has no issuing CA');
     const template = authorities.ca.template(templateName);
-    const ca = new CertificateAuthority({
-      issuers,
-      templates: [lifetimeMs === undefined ? template : { ...template, validityMs: lifetimeMs }],
-      store,
-      clock: systemClock,
-    });
-    const serviceIdentity = 'lab operator';
-    const ra = new RegistrationAuthority({
-      ca,
-      store,
-      policies: [],
-      serviceIdentity,
-      clock: systemClock,
-      log,
-      // Nothing waits: an operator orders all of it.
-      holding: { sealKey: randomBytes(32), expiresAfterMs: 1, waitingMax: 0 },
-    });
-    const certificate = await ra.enrolService({
-      issuer: issuer.name,
-      template: template.name,
-      csr: parseCertificationRequest(csr),
-      operator: serviceIdentity,
-    });
+    const certificate = await issueByOperator(
+      { issuer, store },
+      {
+        template: lifetimeMs === undefined ? template : { ...template, validityMs: lifetimeMs },
+        key: privateKeyOf(privateKey),
+        subject: `CN=${name},O=Lab`,
+        names: [`DNS:${name}`],
+      },
+    );
     const certificateFile = join(work, `${name}.pem`);
     const keyFile = join(work, `${name}.key.pem`);
     await writeFile(

@@ -2,12 +2,12 @@
  * `npm run interop`: third-party SCEP clients enrol over the edge, and third-party tools read everything that the CA
  * made. `npm run interop -- radius`: relying parties judge certificates. Nothing is skipped: a client that cannot be had is a failure.
  */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { buildPem, parseSignedData } from '../src/codec/index.ts';
 import { Checks, demand } from './checks.ts';
+import { runInFolder } from './in-folder.ts';
 import { Matrix, matrixEndpoints } from './interop-matrix.ts';
 import { type ForeignServerResults, proveOurClient } from './interop-micromdm.ts';
 import { proveOcsp } from './interop-ocsp.ts';
@@ -247,8 +247,7 @@ function splitPem(text: string): string[] {
   return text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n/g) ?? [];
 }
 
-const folder = await mkdtemp(join(tmpdir(), 'leafgate-interop-'));
-try {
+await runInFolder('leafgate-interop-', (folder) => {
   const [, , what = 'scep'] = process.argv;
   const runs: Readonly<Record<string, (folder: string) => Promise<0 | 1>>> = {
     scep: run,
@@ -257,7 +256,5 @@ try {
   const chosen = runs[what];
   if (chosen === undefined)
     throw new Error(`there is no interop run “${what}”: ${Object.keys(runs).join(', ')}`);
-  process.exitCode = await chosen(folder);
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+  return chosen(folder);
+});

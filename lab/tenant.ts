@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import {
   builtInTemplates,
-  CertificateAuthority,
+  type CertificateTemplate,
   createIssuing,
   createRoot,
   createRootCrl,
@@ -13,20 +13,12 @@ import {
   type Root,
   signatureAlgorithmFor,
 } from '../src/ca/index.ts';
-import {
-  buildCertificationRequest,
-  buildPem,
-  type Certificate,
-  generalNameFromString,
-  nameFromString,
-  parseCertificationRequest,
-  subjectAltNameExtension,
-} from '../src/codec/index.ts';
+import { buildPem, type Certificate, nameFromString } from '../src/codec/index.ts';
 import { generateKeyFile, type KeyAlgorithm, type PrivateKey } from '../src/keys/index.ts';
-import { hashStaticSecret, RegistrationAuthority } from '../src/ra/index.ts';
+import { hashStaticSecret } from '../src/ra/index.ts';
 import { buildSelfSigned } from '../src/scep/index.ts';
 import { openPkiStore } from '../src/store/index.ts';
-import { openLog, systemClock } from '../src/telemetry.ts';
+import { issueByOperator } from './operator.ts';
 import { freePort } from './ports.ts';
 
 /** Where the parts of a lab listen, all on 127.0.0.1. */
@@ -76,7 +68,6 @@ const YEAR_MS = 365.25 * 24 * HOUR_MS;
 /** So that certificates for devices whose clock is a day behind lie within their CA's life. */
 const CA_BACKDATE_MS = 48 * HOUR_MS;
 const ORGANISATION = 'O=LAB – NOT TRUSTED';
-const OPERATOR = 'lab set-up';
 
 /** How a tenant is made. */
 export interface TenantOptions {
@@ -194,6 +185,12 @@ async function makeTenant(folder: string, options: TenantOptions): Promise<void>
   writeIn(folder, 'tenant.json', `${JSON.stringify({ ports, tenantId }, null, 2)}\n`);
 }
 
+function builtIn(name: string): CertificateTemplate {
+  const template = builtInTemplates.find((each) => each.name === name);
+  if (template === undefined) throw new Error(`there is no template ${name}`);
+  return template;
+}
+
 async function choosePorts(wanted: 'preferred' | 'any'): Promise<LabPorts> {
   const chosen: Record<string, number> = {};
   for (const [part, port] of Object.entries(preferredPorts)) {
@@ -209,22 +206,6 @@ async function choosePorts(wanted: 'preferred' | 'any'): Promise<LabPorts> {
 async function issueServices(folder: string, issuer: Issuer): Promise<void> {
   const store = await openPkiStore({ sqlite: join(folder, 'server', 'data', 'pki.sqlite') });
   try {
-    const ca = new CertificateAuthority({
-      issuers: [issuer],
-      templates: builtInTemplates,
-      store,
-      clock: systemClock,
-    });
-    const ra = new RegistrationAuthority({
-      ca,
-      store,
-      policies: [],
-      serviceIdentity: OPERATOR,
-      clock: systemClock,
-      log: openLog('silent', 'lab'),
-      // Nothing waits: an operator orders all of it.
-      holding: { sealKey: randomBytes(32), expiresAfterMs: 1, waitingMax: 0 },
-    });
     const services: readonly (readonly [
       part: string,
       name: string,
@@ -243,25 +224,10 @@ async function issueServices(folder: string, issuer: Issuer): Promise<void> {
     ];
     for (const [part, name, template, subject, names] of services) {
       const key = await newKey(join(folder, part), name, 'rsa-2048');
-      const subjectName = nameFromString(`${subject},${ORGANISATION}`);
-      const csr = await buildCertificationRequest(
-        {
-          subject: subjectName,
-          spki: key.spki,
-          extensions:
-            names.length === 0
-              ? []
-              : [subjectAltNameExtension(names.map(generalNameFromString), subjectName)],
-          signatureAlgorithm: 'rsa-sha256',
-        },
-        (algorithm, data) => key.sign(algorithm, data),
+      const certificate = await issueByOperator(
+        { issuer, store },
+        { template: builtIn(template), key, subject: `${subject},${ORGANISATION}`, names },
       );
-      const certificate = await ra.enrolService({
-        issuer: issuer.name,
-        template,
-        csr: parseCertificationRequest(csr),
-        operator: OPERATOR,
-      });
       writeIn(join(folder, part), `${name}.pem`, pem(certificate) + pem(issuer.certificate));
     }
   } finally {
