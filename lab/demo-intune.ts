@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { parse as parsePlist } from 'plist';
 import { validateXML } from 'xmllint-wasm';
 import type { Device } from '../src/agent/index.ts';
-import { buildPem, nameFromString, parseCrl, thumbprintOf } from '../src/codec/index.ts';
+import { buildPem, nameFromString, parseCrl, parsePem, thumbprintOf } from '../src/codec/index.ts';
 import { readConfig } from '../src/config.ts';
 import { privateKeyOf } from '../src/keys/index.ts';
 import { faultsOfConfigurationProfile } from '../src/mdm/export/index.ts';
@@ -65,9 +65,11 @@ async function runIn(folder: string): Promise<0 | 1> {
   const secret = randomBytes(32).toString('base64url');
   for (const part of ['mdm', 'server'])
     await writeFile(join(folder, part, 'pfx.secret'), secret, { mode: 0o600 });
+  await makeImportKey(folder);
   await rewrite(tenant.configs.mdm, (config) => {
-    const { mdm } = config as { readonly mdm: Record<string, unknown> };
+    const { mdm } = config as { readonly mdm: Record<string, unknown> & { readonly applications: object[] } };
     mdm.profileSigner = { certificate: mdm.certificate, key: mdm.key };
+    mdm.applications.push({ ...IMPORTER, secret: 'file:importer.secret' });
     mdm.pkcsConnectors = [{ name: 'pfx-1', secret: 'file:pfx.secret' }];
   });
   await rewrite(tenant.configs.server, (config) => {
@@ -83,6 +85,9 @@ async function runIn(folder: string): Promise<0 | 1> {
       requester: PFX_REQUESTER,
       issuer: 'issuing',
       templates: [{ name: 'client-authentication' }],
+      importKeys: [
+        { name: IMPORT_KEY, key: { file: 'import.key.pem', passphrase: 'file:import.passphrase' } },
+      ],
       every: '1s',
     };
     for (const { validators } of server.endpoints)
@@ -103,6 +108,7 @@ async function runIn(folder: string): Promise<0 | 1> {
       await proveLifecycle(demo);
       await proveExports(demo);
       await provePkcs(demo);
+      await proveImportedPfx(demo);
       return demo.checks.conclude();
     } finally {
       await running.stop();
@@ -696,6 +702,116 @@ async function provePkcs({ checks, tenant, device }: Demo): Promise<void> {
     );
     demand(entry?.actor === PFX_REQUESTER, `the actor is ${entry?.actor}`);
     return `${entry.actor}, ${entry.detail.requestID}`;
+  });
+}
+
+// --- imported PFX -------------------------------------------------------------------------------------------------
+
+const IMPORT_KEY = 'PFXEncryptionKey';
+const IMPORTED_PROFILE = 'smime-encryption';
+const IMPORTER = {
+  appId: '22222222-3333-4444-8555-666666666666',
+  roles: ['DeviceManagementConfiguration.ReadWrite.All'],
+};
+
+/** The key that passwords of PFX are encrypted to: its private half is the server's alone, its public half the importer's. */
+async function makeImportKey(folder: string): Promise<void> {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const passphrase = randomBytes(24).toString('base64url');
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
+  const secret = (...path: string[]) => [join(folder, ...path), { mode: 0o600 }] as const;
+  for (const [[path, mode], text] of [
+    [secret('server', 'import.key.pem'), pem],
+    [secret('server', 'import.passphrase'), passphrase],
+    [secret('import-public.pem'), publicKey.export({ type: 'spki', format: 'pem' })],
+    [secret('mdm', 'importer.secret'), randomBytes(24).toString('base64url')],
+  ] as const)
+    await writeFile(path, text, mode);
+}
+
+async function proveImportedPfx({ checks, tenant, hostile, device }: Demo): Promise<void> {
+  const file = (name: string) => join(tenant.folder, name);
+  const openssl = async (...words: string[]) => await promisify(execFile)('openssl', words);
+  const { deviceId } = device.folder.identity;
+  const outcome = async () => {
+    await device.sync();
+    return (await device.identities()).find(({ profileId }) => profileId === IMPORTED_PROFILE);
+  };
+  checks.section('An imported PFX: a person’s key for mail, made elsewhere, on that person’s device');
+  await checks.check('`leafgate pfx import` gives it to the stand-in as it does to Intune', async () => {
+    // A CA for mail and its PFX, all by OpenSSL.
+    await openssl(
+      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=LAB Mail CA'],
+      ...['-keyout', file('mail-ca.key'), '-out', file('mail-ca.pem')],
+    );
+    await openssl(
+      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=Ada Lovelace'],
+      ...['-addext', 'extendedKeyUsage=emailProtection', '-addext', 'basicConstraints=critical,CA:FALSE'],
+      ...['-CA', file('mail-ca.pem'), '-CAkey', file('mail-ca.key')],
+      ...['-keyout', file('ada.key'), '-out', file('ada.pem')],
+    );
+    await writeFile(file('ada.password'), randomBytes(18).toString('base64url'), { mode: 0o600 });
+    await openssl(
+      ...['pkcs12', '-export', '-inkey', file('ada.key'), '-in', file('ada.pem'), '-out', file('ada.p12')],
+      ...['-passout', `file:${file('ada.password')}`],
+    );
+    await asMdmAdministrator(tenant, async (mdm) => {
+      const [ada] = await mdm.importUsers([{ userPrincipalName: 'ada@lab.test' }]);
+      await mdm.setDeviceUser(deviceId, ada);
+      const [root = new Uint8Array()] = parsePem(await readFile(file('mail-ca.pem'), 'utf8'), 'CERTIFICATE');
+      await mdm.upsertProfile({
+        kind: 'trustedCertificate',
+        profileId: 'mail-root',
+        displayName: 'LAB Mail CA',
+        trustedRootCertificate: Buffer.from(root).toString('base64'),
+        destinationStore: 'computerCertStoreRoot',
+      });
+      await mdm.upsertProfile({
+        kind: 'importedPfx',
+        profileId: IMPORTED_PROFILE,
+        displayName: 'LAB mail',
+        intendedPurpose: 'smimeEncryption',
+        rootCertificate: 'mail-root',
+      });
+    });
+    const imported = await leafgateJson<{ readonly thumbprint: string }>(
+      ...['pfx', 'import', file('ada.p12'), '--password', `file:${file('ada.password')}`],
+      ...['--user', 'ada@lab.test', '--purpose', 'smimeEncryption'],
+      ...['--public-key', file('import-public.pem'), '--key-name', IMPORT_KEY],
+      ...['--tenant', tenant.tenantId, '--app-id', IMPORTER.appId],
+      ...['--secret', `file:${file(join('mdm', 'importer.secret'))}`],
+      // The stand-in's own name in this tenant: see `startHostileIntune`.
+      ...['--graph', hostile.url, '--authority', hostile.url, '--extra-ca', tenant.rootFile],
+    );
+    return imported.thumbprint;
+  });
+  await checks.check('the device opens with it what OpenSSL encrypted to its certificate', async () => {
+    const { keyPath, keyPassphrasePath } = await until('it gets none', outcome);
+    await writeFile(file('mail.txt'), 'Do you read me?');
+    await openssl(
+      ...['cms', '-encrypt', '-aes256', '-in', file('mail.txt'), '-out', file('mail.eml'), file('ada.pem')],
+    );
+    const { stdout } = await openssl(
+      ...['cms', '-decrypt', '-in', file('mail.eml')],
+      ...['-inkey', keyPath, '-passin', `file:${keyPassphrasePath}`],
+    );
+    demand(stdout.trim() === 'Do you read me?', `it reads ${stdout}`);
+    return stdout.trim();
+  });
+  await checks.check('deleted in the MDM, it goes from the device', async () => {
+    const [listed] = await leafgateJson<{ readonly thumbprint: string }[]>(
+      ...['mdm', 'imported-pfx', '--config', tenant.configs.mdm],
+    );
+    await leafgate(
+      ...['mdm', 'remove-imported-pfx', 'ada@lab.test', listed?.thumbprint ?? ''],
+      ...['--config', tenant.configs.mdm],
+    );
+    demand((await outcome()) === undefined, 'it is still there');
+    return await asMdmAdministrator(tenant, async (mdm) => {
+      const state = mdm.profileStates(deviceId).find(({ profileId }) => profileId === IMPORTED_PROFILE);
+      demand(state?.issuanceState === 'deleted', `the state is ${state?.issuanceState}`);
+      return state.issuanceState;
+    });
   });
 }
 

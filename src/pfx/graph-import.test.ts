@@ -50,7 +50,13 @@ before(async () => {
       if (request.url?.endsWith('/token') === true) {
         const isRight = new URLSearchParams(body).get('client_secret') === 'app-secret';
         response.writeHead(isRight ? 200 : 401, { 'content-type': 'application/json' });
-        response.end(JSON.stringify(isRight ? { access_token: 'granted' } : { error: 'invalid_client' }));
+        response.end(
+          JSON.stringify(
+            isRight
+              ? { access_token: 'granted' }
+              : { error: 'invalid_client', error_description: 'AADSTS7000215' },
+          ),
+        );
         return;
       }
       const answer = answers.shift() ?? { status: 201, body: '{}' };
@@ -93,7 +99,10 @@ describe('nothing is imported', () => {
   }
 
   test('with another secret of the app registration', async () => {
-    await assert.rejects(importPfx(imported, { ...access, secret: 'other' }), { code: 'token_refused' });
+    await assert.rejects(importPfx(imported, { ...access, secret: 'other' }), {
+      code: 'token_refused',
+      message: /HTTP 401: invalid_client, AADSTS7000215/,
+    });
     assert.equal(seen.length, 1);
   });
 

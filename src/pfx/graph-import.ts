@@ -55,6 +55,8 @@ const KEY_BITS_MIN = 2048;
 const PFX_BYTES_MAX = 256 * 1024;
 
 const tokenAnswer = z.object({ access_token: z.string().min(1) });
+/** RFC 6749 §5.2. */
+const tokenError = z.object({ error: z.string(), error_description: z.string().default('') });
 const graphError = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
 /**
@@ -92,8 +94,11 @@ export async function importPfx(imported: ImportedPfx, access: GraphAccess): Pro
       }).toString(),
     });
     const granted = tokenAnswer.safeParse(jsonIn(token.body));
-    if (token.status !== 200 || !granted.success)
-      throw new PkiError('token_refused', `the token endpoint: HTTP ${token.status}`);
+    if (token.status !== 200 || !granted.success) {
+      const said = tokenError.safeParse(jsonIn(token.body)).data;
+      const detail = said === undefined ? '' : `: ${said.error}, ${said.error_description.slice(0, 500)}`;
+      throw new PkiError('token_refused', `the token endpoint: HTTP ${token.status}${detail}`);
+    }
     const answer = await send('Graph', {
       method: 'POST',
       url: `${withoutSlash(access.graph)}/beta/deviceManagement/userPfxCertificates`,
