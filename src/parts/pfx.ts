@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseCertificate, parsePublicKeyInfo, thumbprintOf } from '../codec/index.ts';
 import { errorCodeOf, PkiError } from '../errors.ts';
 import { openKey, replaceFile, secretFromReference } from '../keys/index.ts';
+import type { Metrics } from '../metrics.ts';
 import { PfxConnector, PkcsQueue } from '../pfx/index.ts';
 import type { Log } from '../telemetry.ts';
 import type { Authorities, ServerConfig } from './authorities.ts';
@@ -28,6 +29,7 @@ export async function startPfx(
   config: PfxConfig,
   { ra, ca, issuers }: Pick<Authorities, 'ra' | 'ca' | 'issuers'>,
   log: Log,
+  metrics: Metrics,
 ): Promise<RunningPfx> {
   const issuer = ca.issuer(config.issuer);
   for (const { name } of config.templates) ca.template(name);
@@ -55,7 +57,7 @@ export async function startPfx(
     log,
   });
   const stopping = new AbortController();
-  const running = look(connector, config.every, stopping.signal, log);
+  const running = look(connector, config.every, stopping.signal, { log, metrics });
   return {
     stop: async () => {
       stopping.abort();
@@ -65,7 +67,12 @@ export async function startPfx(
   };
 }
 
-async function look(connector: PfxConnector, everyMs: number, signal: AbortSignal, log: Log): Promise<void> {
+async function look(
+  connector: PfxConnector,
+  everyMs: number,
+  signal: AbortSignal,
+  { log, metrics }: { readonly log: Log; readonly metrics: Metrics },
+): Promise<void> {
   let trouble = '';
   while (!signal.aborted) {
     let isMore = false;
@@ -73,8 +80,12 @@ async function look(connector: PfxConnector, everyMs: number, signal: AbortSigna
       const round = await connector.round();
       isMore = round.delivered > 0;
       trouble = '';
+      metrics.count('leafgate_pkcs_rounds_total', { outcome: 'worked' });
+      for (const [outcome, requests] of Object.entries(round))
+        metrics.count('leafgate_pkcs_requests_total', { outcome }, requests);
       if (Object.values(round).some((count) => count > 0)) log.info(round, 'PKCS requests worked on');
     } catch (cause) {
+      metrics.count('leafgate_pkcs_rounds_total', { outcome: 'failed' });
       const reason = cause instanceof PkiError ? cause.message : 'an invariant broke';
       // Once: an MDM that is down for a day is to leave one line, and not one for each look.
       if (reason !== trouble)

@@ -92,7 +92,8 @@ export async function startServer(config: ServerConfig, log: Log, clock: Clock):
         ? await startWorkers({ count: config.workers, launch: launchProcess, log, onDeath })
         : await serveOnThreads(config, authorities, onDeath, log, clock, metrics);
     serving = serves;
-    if (config.pfx !== undefined && housekeeping !== undefined) pfx = await startPfx(config.pfx, opened, log);
+    if (config.pfx !== undefined && housekeeping !== undefined)
+      pfx = await startPfx(config.pfx, opened, log, metrics);
     const keeper = housekeeping;
     if (config.selfTest !== undefined && keeper !== undefined)
       selfTests = startSelfTests({
