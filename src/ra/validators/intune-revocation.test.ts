@@ -220,6 +220,67 @@ describe('against a service that misbehaves', () => {
     });
   }
 
+  for (const [name, refusal] of [
+    ['HTTP 200 with value false', json(200, { value: false })],
+    ['HTTP 400', json(400, { error: { code: 'BadRequest' } })],
+  ] as const) {
+    test(`one result that Intune never takes (${name}) keeps no other waiting, nor a later request`, async () => {
+      const authorities = await open();
+      const [first, poisoned, last, later] = [
+        await issued(authorities),
+        await issued(authorities),
+        await issued(authorities),
+        await issued(authorities),
+      ];
+      const requests = [
+        { requestContext: 'first', serialNumber: first, issuerName },
+        // What follows about the same certificate waits with it: together they come again in their order.
+        { requestContext: 'poisoned', serialNumber: poisoned, issuerName, action: 'hold' },
+        { requestContext: 'after', serialNumber: poisoned, issuerName, action: 'release' },
+        { requestContext: 'last', serialNumber: last, issuerName },
+      ];
+      const peer = await peerWith(requests);
+      const respond = peer.respond;
+      const taken: string[] = [];
+      peer.respond = (path, body) => {
+        if (!path.endsWith('/uploadRevocationResults')) return respond(path, body);
+        const contexts = (JSON.parse(body) as { results: { requestContext: string }[] }).results.map(
+          ({ requestContext }) => requestContext,
+        );
+        if (contexts.includes('poisoned')) return refusal;
+        taken.push(...contexts);
+        return respond(path, body);
+      };
+      const connector = connectorTo(peer.url, authorities);
+      const state = await connector.work();
+      assert.equal(state.backlog, 2);
+      assert.match(state.lastError?.text ?? '', /the results were not taken/);
+      assert.deepEqual(taken, ['first', 'last']);
+      requests.splice(0, 4, { requestContext: 'later', serialNumber: later, issuerName });
+      assert.equal((await connector.work()).backlog, 2);
+      assert.deepEqual(taken, ['first', 'last', 'later']);
+      for (const serialNumber of [first, last, later])
+        assert.equal(await statusOf(authorities, serialNumber), 'revoked: unspecified');
+      assert.equal(await statusOf(authorities, poisoned), 'issued');
+    });
+  }
+
+  test('a service that takes no result at all is not asked for ever', async () => {
+    const authorities = await open();
+    const requests = Array.from({ length: 100 }, (_, index) => ({
+      requestContext: `request-${index}`,
+      serialNumber: '77',
+      issuerName,
+    }));
+    const peer = await peerWith(
+      requests,
+      Array.from({ length: 1000 }, () => json(200, { value: false })),
+    );
+    const state = await connectorTo(peer.url, authorities).work();
+    assert.equal(state.backlog, 100);
+    assert.ok(peer.calls('/uploadRevocationResults').length < 50);
+  });
+
   test('nothing is answered before it is revoked and listed', async () => {
     for (const write of ['revoke', 'reserveCrlNumber'] as const) {
       const failures = new StoreFailures();

@@ -62,6 +62,8 @@ export interface IntuneRevocation {
 const REQUESTS_MAX = 100;
 /** Pages of one round, so that a service which hands out the same ones for ever does not keep it. */
 const PAGES_MAX = 50;
+/** Refused uploads of one round: enough to find a few results among a page's. */
+const REFUSALS_MAX = 30;
 /** Bound of one call with all its retries. */
 const BUDGET_MS = 60_000;
 /** Marks of requests are opaque and short; what is longer is not kept. */
@@ -79,6 +81,26 @@ const reasons: ReadonlySet<unknown> = new Set<RevocationReason>([
 
 /** Intune's words for what became of a request. */
 type ErrorCode = 'None' | 'ParameterDataInvalidError' | 'CertificateNotFoundError' | 'ConflictError';
+
+/** What became of a request, and the CA whose CRLs have to say so. */
+interface Done {
+  /** The certificate, as requests name it. */
+  readonly about: string;
+  readonly result: Result;
+  readonly touched?: string;
+}
+
+/** What one round has to remember. */
+interface Round {
+  /** Marks of requests that stay on record. */
+  readonly leftOver: Set<string>;
+  /** What they are about. Later requests about the same stay, too: all of them come again, in their order. */
+  readonly unsettled: Set<string>;
+  /** How many more uploads may be refused before the rest is left over. */
+  refusalsMax: number;
+  /** The first thing that went wrong and did not end the round. */
+  failure?: unknown;
+}
 
 interface Result {
   readonly requestContext: string;
@@ -141,10 +163,12 @@ class Connector implements IntuneRevocation {
   async work(): Promise<RevocationState> {
     const { log } = this.#options;
     const { source } = this;
+    const round: Round = { leftOver: new Set(), unsettled: new Set(), refusalsMax: REFUSALS_MAX };
     try {
       // What is left of an earlier round, or of a process that ended, comes first.
-      await this.#settle();
-      for (const issuerName of this.#issuers.keys()) await this.#fetch(issuerName);
+      await this.#settle(round);
+      for (const issuerName of this.#issuers.keys()) await this.#fetch(issuerName, round);
+      if (round.failure !== undefined) throw round.failure;
       this.#succeededAt = this.#clock.now();
       this.#lastError = undefined;
     } catch (cause) {
@@ -164,7 +188,7 @@ class Connector implements IntuneRevocation {
   }
 
   /** Asks for requests of one CA until there are no more. */
-  async #fetch(issuerName: string): Promise<void> {
+  async #fetch(issuerName: string, round: Round): Promise<void> {
     const seen = new Set<string>();
     for (let page = 0; page < PAGES_MAX; page += 1) {
       const requests = await this.#download(issuerName);
@@ -172,13 +196,13 @@ class Connector implements IntuneRevocation {
       for (const { requestContext } of fresh) seen.add(requestContext);
       // On disk before anything is done: nothing says that Intune hands a request out twice.
       await this.#options.store.keepRevocationRequests(fresh);
-      await this.#settle();
+      await this.#settle(round);
       if (requests.length < REQUESTS_MAX || fresh.length === 0) return;
     }
   }
 
   async #download(issuerName: string): Promise<RevocationRequest[]> {
-    const body = await this.#call('downloadRevocationRequests', {
+    const { body } = await this.#call('downloadRevocationRequests', {
       downloadParameters: { maxRequests: REQUESTS_MAX, issuerName },
     });
     const listed = fieldOf(body, 'value');
@@ -210,48 +234,87 @@ class Connector implements IntuneRevocation {
     return { source: this.source, requestContext, serialNumber, issuerName, action, reason, receivedAt };
   }
 
-  /** Does what is on record, oldest first, and tells Intune. What Intune does not take stays on record. */
-  async #settle(): Promise<void> {
+  /**
+   * Does what is on record, oldest first, and tells Intune. What cannot be told stays on record and is left over for the next
+   * round: one result that Intune does not take, or one CA whose key is out of reach, keeps nobody else's waiting.
+   */
+  async #settle(round: Round): Promise<void> {
     const { ca, store } = this.#options;
     for (let page = 0; page < PAGES_MAX; page += 1) {
-      const requests = await store.revocationRequests({ source: this.source, limit: REQUESTS_MAX });
+      const limit = REQUESTS_MAX + round.leftOver.size;
+      const known = await store.revocationRequests({ source: this.source, limit });
+      const requests = known.filter(({ requestContext }) => !round.leftOver.has(requestContext));
       if (requests.length === 0) return;
-      const results: Result[] = [];
-      const touched = new Set<string>();
-      for (const request of requests) results.push(await this.#act(request, touched));
+      const done: Done[] = [];
+      for (const request of requests) done.push(await this.#act(request));
       // A revocation that nobody can see is none: the lists first, and then the answer.
-      for (const issuer of touched) await ca.publishCrls(issuer);
-      const answer = await this.#call('uploadRevocationResults', { results });
-      if (fieldOf(answer, 'value') !== true)
-        throw new Unreachable('service', 'uploadRevocationResults: the results were not taken');
-      await store.forgetRevocationRequests(
-        this.source,
-        requests.map(({ requestContext }) => requestContext),
+      const unlisted = new Set<string>();
+      for (const issuer of new Set(done.flatMap(({ touched }) => (touched === undefined ? [] : [touched]))))
+        await ca.publishCrls(issuer).catch((cause: unknown) => {
+          unlisted.add(issuer);
+          round.failure ??= cause;
+        });
+      const isListed = ({ touched }: Done) => touched === undefined || !unlisted.has(touched);
+      leaveOver(
+        done.filter((each) => !isListed(each)),
+        round,
       );
+      await this.#answer(done.filter(isListed), round);
     }
   }
 
+  /** Tells Intune what became of requests; where it does not take some together, in halves, to find the one. */
+  async #answer(done: readonly Done[], round: Round): Promise<void> {
+    const isBlocked = ({ about }: Done) => round.unsettled.has(about);
+    leaveOver(done.filter(isBlocked), round);
+    const answered = done.filter((each) => !isBlocked(each));
+    if (answered.length === 0) return;
+    const results = answered.map(({ result }) => result);
+    if ((await this.#upload(results)) === 'taken') {
+      const contexts = results.map(({ requestContext }) => requestContext);
+      await this.#options.store.forgetRevocationRequests(this.source, contexts);
+      return;
+    }
+    round.failure ??= new Unreachable('service', 'uploadRevocationResults: the results were not taken');
+    round.refusalsMax -= 1;
+    if (answered.length === 1 || round.refusalsMax <= 0) {
+      leaveOver(answered, round);
+      return;
+    }
+    const half = Math.ceil(answered.length / 2);
+    await this.#answer(answered.slice(0, half), round);
+    await this.#answer(answered.slice(half), round);
+  }
+
+  /** Throws Unreachable if it cannot be known whether they were taken. */
+  async #upload(results: readonly Result[]): Promise<'taken' | 'refused'> {
+    const { status, body } = await this.#call('uploadRevocationResults', { results });
+    // HTTP 400: it has read them, and one of them is not to its liking.
+    if (status === 400) return 'refused';
+    return fieldOf(body, 'value') === true ? 'taken' : 'refused';
+  }
+
   /** Does one request; a store that fails ends the round, and nothing of it is answered. */
-  async #act(request: RevocationRequest, touched: Set<string>): Promise<Result> {
+  async #act(request: RevocationRequest): Promise<Done> {
     const { log } = this.#options;
     const { requestContext, serialNumber, issuerName, action } = request;
-    const result = (errorCode: ErrorCode, errorMessage: string | null): Result => ({
-      requestContext,
-      succeeded: errorCode === 'None',
-      errorCode,
-      errorMessage,
-    });
     const octets = serialOctetsOf(serialNumber);
+    const result = (errorCode: ErrorCode, errorMessage: string | null, touched?: string): Done => ({
+      about: `${issuerName} ${octets ?? serialNumber}`,
+      result: { requestContext, succeeded: errorCode === 'None', errorCode, errorMessage },
+      ...(touched === undefined ? {} : { touched }),
+    });
     if (octets === undefined) return result('ParameterDataInvalidError', 'no serial number of hexadecimal');
     for (const issuer of this.#issuers.get(issuerName) ?? []) {
       const outcome = await this.#change(request, issuer, octets);
       if (outcome === 'unknown') continue;
-      touched.add(issuer);
       log.info(
         { source: this.source, issuer, serialNumber: octets, action, outcome },
         'Intune’s wish is done',
       );
-      return outcome === 'not-held' ? result('ConflictError', 'not on hold') : result('None', null);
+      return outcome === 'not-held'
+        ? result('ConflictError', 'not on hold', issuer)
+        : result('None', null, issuer);
     }
     return result('CertificateNotFoundError', 'this CA has issued no certificate of this serial number');
   }
@@ -274,7 +337,8 @@ class Connector implements IntuneRevocation {
     return outcome === 'revoked' ? 'done' : outcome;
   }
 
-  async #call(name: string, body: unknown): Promise<unknown> {
+  /** Throws Unreachable for every status but 200, and 400 of an upload. */
+  async #call(name: string, body: unknown): Promise<{ readonly status: number; readonly body: unknown }> {
     const activityId = randomUUID();
     try {
       const response = await this.#service.post({
@@ -284,12 +348,21 @@ class Connector implements IntuneRevocation {
         activityId,
         deadline: deadlineIn(BUDGET_MS),
       });
-      if (response.status !== 200) throw new Unreachable('service', `${name}: ${statusOf(response)}`);
-      return jsonOf(response.body);
+      const { status } = response;
+      if (status !== 200 && !(status === 400 && name === 'uploadRevocationResults'))
+        throw new Unreachable('service', `${name}: ${statusOf(response)}`);
+      return { status, body: jsonOf(response.body) };
     } catch (cause) {
       if (cause instanceof PkiError) throw cause;
       throw new Unreachable('service', `${reasonOf(cause)} (client-request-id ${activityId})`);
     }
+  }
+}
+
+function leaveOver(done: readonly Done[], round: Round): void {
+  for (const { about, result } of done) {
+    round.leftOver.add(result.requestContext);
+    round.unsettled.add(about);
   }
 }
 
