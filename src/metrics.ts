@@ -61,7 +61,7 @@ export const metricTable = {
   leafgate_intune_results_total: {
     kind: 'counter',
     labels: ['tenant', 'endpoint', 'action', 'verdict', 'code'],
-    help: 'Intune’s result codes, verbatim; empty where Intune gave none (`unreachable`), `other` for the many that it does not document. `action`: `validateRequest`, `successNotification`, `failureNotification`.',
+    help: 'Intune’s result codes, verbatim; empty where Intune gave none (`unreachable`). Of codes that it does not document, those after the fiftieth are `other`. `action`: `validateRequest`, `successNotification`, `failureNotification`.',
   },
   leafgate_notifications_waiting: {
     kind: 'gauge',

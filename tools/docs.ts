@@ -10,6 +10,7 @@ import { configReference } from '../src/cli/config-reference.ts';
 import { buildProgram } from '../src/cli/index.ts';
 import { clientErrors } from '../src/client-errors.ts';
 import { errorTable } from '../src/errors.ts';
+import { metricTable } from '../src/metrics.ts';
 import { clientProfiles } from '../src/scep/index.ts';
 import { faultsOfDocuments } from './document-checks.ts';
 import { endpointsDocument } from './endpoints-document.ts';
@@ -22,6 +23,7 @@ import {
   errorsDocument,
   lintDocument,
 } from './generated.ts';
+import { metricsDocument } from './metrics-document.ts';
 import { remarksIn } from './remarks.ts';
 import { productSources, repositoryFiles, repositoryRoot, repositoryText } from './repository.ts';
 
@@ -39,6 +41,7 @@ const generated: ReadonlyMap<string, string> = new Map([
   ['docs/endpoints.md', endpointsDocument(clientProfiles)],
   ['docs/errors.md', errorsDocument(errorTable)],
   ['docs/lint.md', lintDocument(certificateRules, crlRules, keyRules)],
+  ['docs/metrics.md', metricsDocument(metricTable)],
 ]);
 const files = repositoryFiles();
 const stale = [...generated].filter(([path, text]) => !files.includes(path) || repositoryText(path) !== text);

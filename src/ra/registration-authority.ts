@@ -191,6 +191,8 @@ export class RegistrationAuthority {
   constructor(options: RegistrationAuthorityOptions) {
     this.#options = options;
     this.#policies = new Map(options.policies.map((policy) => [policy.endpoint, policy]));
+    for (const { issuer } of options.policies)
+      options.metrics?.count('leafgate_certificates_withheld_total', { issuer }, 0);
   }
 
   /**
