@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -236,4 +236,38 @@ test('imported PFX are listed without what is in them, and deleted', async () =>
   );
   await mdm('remove-imported-pfx', 'ada@example.com', thumbprint.toLowerCase());
   assert.deepEqual(await json('imported-pfx'), []);
+});
+
+test('a device without an agent is taken in, and its profiles are exported as a file', async () => {
+  await assert.rejects(
+    mdm('add-device', 'phone\n', '--platform', 'iOS'),
+    rejectsWith('request_malformed', /deviceName/),
+  );
+  await assert.rejects(
+    mdm('add-device', 'phone', '--platform', 'iOS', '--user', 'x@y'),
+    rejectsWith('request_malformed', /no user/),
+  );
+  const { deviceId } = await json('add-device', 'phone', '--platform', 'iOS', '--serial', 'F2L');
+  const [device] = (await json('devices')).filter((row: { deviceId: string }) => row.deviceId === deviceId);
+  assert.deepEqual([device.deviceName, device.platform, device.serialNumber], ['phone', 'iOS', 'F2L']);
+  await mdm('assign', 'device-certificate', '--all');
+  const exported = (format: string, ...more: string[]) =>
+    mdm('export', deviceId, '--format', format, '--output', path('exported'), ...more);
+  const wrong: readonly (readonly [why: RegExp, format: string, ...more: string[]])[] = [
+    [/--replace/, 'json', '--replace'],
+    [/--unsigned/, 'json', '--unsigned'],
+    [/--ask-password/, 'syncml', '--ask-password'],
+    [/--pkcs12-password/, 'json', '--pkcs12-password', 'env:X'],
+    [/--without-pfx/, 'json', '--without-pfx', '--ask-password'],
+    [/cannot write/, 'json', '--output', path('leafgate.yaml/file')],
+  ];
+  for (const [why, format, ...more] of wrong)
+    await assert.rejects(exported(format, ...more), rejectsWith('command_invalid', why));
+  assert.match(
+    await exported('syncml', '--replace'),
+    /exported: syncml for .*: root, intermediate, device-certificate\nits challenges .* for an hour/,
+  );
+  const text = readFileSync(path('exported'), 'utf8');
+  assert.match(text, /<Delete>/);
+  assert.match(text, /SCEP/);
 });

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { PkiError } from '../errors.ts';
 import { replaceFile } from '../keys/index.ts';
+import { type Platform, platforms } from '../mdm/device.ts';
 import { type ExportOrder, exportFormats, exportProfiles } from '../parts/profile-export.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 import { configOption, loadConfig } from './context.ts';
@@ -22,6 +23,13 @@ interface ExportOptions extends MdmOptions {
   readonly replace?: boolean;
   readonly pkcs12?: string;
   readonly pkcs12Password?: string;
+}
+
+interface DeviceOptions extends MdmOptions {
+  readonly platform: Platform;
+  readonly serial: string;
+  readonly user?: string;
+  readonly group?: readonly string[];
 }
 
 interface TokenOptions extends MdmOptions {
@@ -86,6 +94,28 @@ export function addMdm(program: Command): void {
       printRows(await run(options, async (opened) => rowsOf(opened.devices())), deviceColumns, options);
     });
   mdm
+    .command('add-device')
+    .description('take in a device without an agent, to export its profiles as a file')
+    .argument('<name>', 'what it is called')
+    .option(...configOption)
+    .addOption(new Option('--platform <platform>', 'what it is').choices(platforms).makeOptionMandatory())
+    .option('--serial <number>', 'serial number', 'none')
+    .option('--user <userPrincipalName>', 'whose device it is')
+    .option('--group <groupId...>', 'groups that it comes into')
+    .option('--json', 'for machines')
+    .action(async (deviceName: string, options: DeviceOptions) => {
+      const device = await run(options, async (opened) =>
+        opened.addDevice(
+          { deviceName, platform: options.platform, serialNumber: options.serial },
+          {
+            user: options.user === undefined ? undefined : userNamed(opened, options.user),
+            groupIds: options.group,
+          },
+        ),
+      );
+      printFacts({ deviceId: device.deviceId }, options);
+    });
+  mdm
     .command('states')
     .description('how far each profile has come on each device')
     .option(...configOption)
@@ -137,7 +167,7 @@ export function addMdm(program: Command): void {
 
 async function exportTo(deviceId: string, options: ExportOptions): Promise<void> {
   const { format, output } = options;
-  const { leftOut, identities, password } = await exportProfiles(
+  const { profiles, leftOut, identities, password } = await exportProfiles(
     loadMdmConfig(options.config),
     exportOrderOf(deviceId, options),
     {
@@ -157,7 +187,11 @@ async function exportTo(deviceId: string, options: ExportOptions): Promise<void>
     openLog('warn', 'cli'),
     systemClock,
   );
-  console.log(`${output}: ${format} for ${deviceId}; its challenges are good once, for an hour`);
+  console.log(
+    `${output}: ${format} for ${deviceId}: ${profiles.map(({ profileId }) => profileId).join(', ')}`,
+  );
+  if (profiles.some(({ kind }) => kind === 'scep'))
+    console.log('its challenges are good once each, for an hour');
   for (const { profileId, serialNumber, notAfter } of identities)
     console.log(`${profileId}: PFX of certificate ${serialNumber}, good until ${notAfter?.toISOString()}`);
   if (password !== undefined)

@@ -4,14 +4,12 @@ import { z } from 'zod';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
 import { RETRY_AFTER_SECONDS } from '../retry-after.ts';
 import type { Log } from '../telemetry.ts';
-import { type Device, platforms } from './device.ts';
+import { claimPattern, type Device, platforms } from './device.ts';
 import type { Mdm } from './mdm.ts';
 import { deviceReportedStates } from './mdm-store.ts';
 
 /** A name or number that a device claims: text without control characters, short enough for a certificate's field. */
-const claim = z
-  .string()
-  .regex(/^[^\p{C}]{1,64}$/u, 'at most 64 characters, none of them a control character');
+const claim = z.string().regex(claimPattern, 'at most 64 characters, none of them a control character');
 const profileId = z.string().max(64);
 const instant = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
 const thumbprint = z.string().regex(/^[0-9A-Fa-f]{40}$/, '40 hexadecimal digits');

@@ -3,6 +3,9 @@
 /** The platforms that a device can name itself as. */
 export const platforms = ['windows', 'macOS', 'iOS', 'android', 'linux'] as const;
 
+/** What a device may call itself: 64 characters at most, none of them a control character. */
+export const claimPattern = /^[^\p{C}]{1,64}$/u;
+
 /** One of `platforms`. */
 export type Platform = (typeof platforms)[number];
 

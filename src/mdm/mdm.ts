@@ -11,7 +11,14 @@ import {
   type ChallengeSigner,
   challengeHashOf,
 } from './challenges.ts';
-import type { ComplianceMeasure, Device, DeviceState, DeviceUser, Platform } from './device.ts';
+import {
+  type ComplianceMeasure,
+  claimPattern,
+  type Device,
+  type DeviceState,
+  type DeviceUser,
+  type Platform,
+} from './device.ts';
 import { attributesIn, type DeviceRow, type UserRow } from './directory.ts';
 import type { CertificateRecord } from './fleet-store.ts';
 import {
@@ -354,6 +361,28 @@ export class Mdm {
     }
     await this.enforceLifecycle();
     return tokens;
+  }
+
+  /**
+   * Takes in a device that has no agent, so that files can be exported for it. Nobody has its token: it never checks in by itself.
+   *
+   * @throws PkiError `request_malformed` for a name, a number or a group that cannot be.
+   */
+  async addDevice(
+    claims: Pick<JoinRequest, 'deviceName' | 'platform' | 'serialNumber'>,
+    place: {
+      readonly user?: DeviceUser | undefined;
+      readonly groupIds?: readonly string[] | undefined;
+    } = {},
+  ): Promise<Device> {
+    for (const field of ['deviceName', 'serialNumber'] as const)
+      if (!claimPattern.test(claims[field]))
+        throw new PkiError(
+          'request_malformed',
+          `${field}: 1 to 64 characters, none of them a control character`,
+        );
+    const { token } = await this.createEnrolmentToken(place);
+    return (await this.join({ token, ...claims })).device;
   }
 
   /** Devices by time of joining, at most 1,000; `after` is the deviceId of the last of the page before. */

@@ -65,6 +65,8 @@ export interface ExportDoors {
 
 /** What is in the file, and what is not. */
 export interface Exported {
+  /** In the order of installation. */
+  readonly profiles: readonly Pick<ExportedProfile, 'kind' | 'profileId'>[];
   /** Profiles that bring a PFX, if they are left out. */
   readonly leftOut: readonly string[];
   /** Keys with their certificates that were made for this file. */
@@ -102,15 +104,18 @@ export async function exportProfiles(
     const fetcher = new PfxFetcher({ mdm, waitMs, onWait: doors.onWait ?? (() => {}), clock });
     try {
       const made = await profilesOf(mdm, device, order, fetcher, clock);
+      const profiles = [...made.profiles, ...along];
+      if (profiles.length === 0)
+        throw new PkiError('profile_not_assigned', `no profile of ${device.deviceId} can be in the file`);
       await doors.write(
         await fileOf(order, signer, {
           device: { deviceId: device.deviceId, deviceName: device.deviceName },
           organization: order.organization,
-          profiles: [...made.profiles, ...along],
+          profiles,
         }),
       );
       await fetcher.kept();
-      return made.exported;
+      return { ...made.exported, profiles: profiles.map(({ kind, profileId }) => ({ kind, profileId })) };
     } catch (cause) {
       await fetcher.giveUp();
       throw cause;
@@ -125,7 +130,7 @@ async function profilesOf(
   order: ExportOrder,
   fetcher: PfxFetcher,
   clock: Clock,
-): Promise<{ readonly profiles: readonly ExportedProfile[]; readonly exported: Exported }> {
+): Promise<{ readonly profiles: readonly ExportedProfile[]; readonly exported: Omit<Exported, 'profiles'> }> {
   const source =
     order.pfx === 'left out' ? { hasRecipient: () => false, pfxFor: () => neverAsked() } : fetcher;
   const { profiles } = await mdm.fetchingFrom(source).checkIn(device, []);
