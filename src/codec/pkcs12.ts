@@ -83,6 +83,8 @@ const SALT_BYTES_MAX = 1024;
 const ITERATIONS_MAX = 100_000;
 const LEGACY_ITERATIONS = 2048;
 const SALT_BYTES = 16;
+/** What OpenSSL has always written into the legacy form, whose importers may have seen nothing else. RFC 8018 §4.1: at least eight. */
+const LEGACY_SALT_BYTES = 8;
 
 /** RFC 7292 §B.3: what is derived. */
 const keyMaterial = 1;
@@ -201,7 +203,7 @@ export async function buildPkcs12(fields: Pkcs12Fields): Promise<Uint8Array> {
   const authSafe = sequence(certificateSafe, keySafe);
   const mac = {
     digest: digests[form === 'modern' ? 'sha256' : 'sha1'],
-    salt: randomBytes(SALT_BYTES),
+    salt: randomBytes(saltBytesOf(form)),
     iterations: LEGACY_ITERATIONS,
   };
   return sequence(
@@ -408,6 +410,10 @@ async function schemeOf(password: string, { oid: scheme, parameters }: Algorithm
   });
 }
 
+function saltBytesOf(form: Pkcs12Fields['form']): number {
+  return form === 'legacy' ? LEGACY_SALT_BYTES : SALT_BYTES;
+}
+
 function legacyScheme(password: string, salt: Uint8Array, iterations: number) {
   const cipher = ciphers['des-ede3-cbc'];
   return {
@@ -422,7 +428,7 @@ async function encryptedUnder(
   form: Pkcs12Fields['form'],
   octets: Uint8Array,
 ): Promise<{ readonly algorithm: Uint8Array; readonly octets: Uint8Array }> {
-  const salt = randomBytes(SALT_BYTES);
+  const salt = randomBytes(saltBytesOf(form));
   const { cipher, key, iv, algorithm } =
     form === 'legacy'
       ? {

@@ -189,8 +189,8 @@ const storeOf = (certificateStore: 'user' | 'machine' | undefined) =>
   certificateStore === undefined ? {} : { certificateStore };
 
 /**
- * macOS before 15, iOS before 18 and Windows before 10 1709 read the legacy form alone; that of the file's own password
- * protects nothing against who has the file.
+ * Every version of Apple's systems and of Windows reads the legacy form, and many read no other. Nothing is lost by it: the
+ * password beside it is for who has the file, and one that is asked for is random.
  */
 function formFor(format: ExportOrder['format']): PfxPacking['form'] {
   return format === 'json' ? 'modern' : 'legacy';
