@@ -54,7 +54,7 @@ export function addHealth(program: Command): void {
               state: `${outcome}${step === undefined ? '' : ` at ${step}`} since ${minuteOf(at)}`,
             })),
             ...revocationRequests.map(({ source, backlog, oldest }) => ({
-              what: `Intune, revocation for ${source}`,
+              what: `Intune, revocation for ${shortSource(source)}`,
               state: oldest === undefined ? 'nothing waits' : `${backlog} wait since ${minuteOf(oldest)}`,
             })),
             ...(notificationsWaiting === 0
@@ -71,3 +71,10 @@ export function addHealth(program: Command): void {
 }
 
 const minuteOf = (at: Date): string => `${at.toISOString().slice(0, 16).replace('T', ' ')}Z`;
+
+/** Tenant and application; of GUIDs what tells them apart, for a table has no room for two. */
+const shortSource = (source: string): string =>
+  source
+    .split('/')
+    .map((part) => (part.length > 30 ? `${part.slice(0, 8)}…` : part))
+    .join('/');
