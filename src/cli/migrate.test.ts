@@ -27,7 +27,7 @@ describe('leafgate migrate ndes', () => {
       assert.doesNotMatch(thrown.stderr ?? '', /\n\s+at /, 'no stack trace');
       return true;
     });
-  const registry = ['--registry', 'intune.reg', 'ca.reg', '--registry', 'connector.reg'];
+  const registry = ['--registry', 'intune.reg', 'ca.reg', '--registry', 'intune-connector.reg'];
   const templates = ['--templates', 'certutil-template.txt'];
 
   test('writes a configuration that config check accepts, a report and a table', async () => {

@@ -23,7 +23,8 @@ export type DateOrder = 'dmy' | 'mdy' | 'ymd';
 const columns = {
   requestID: ['requestid', 'request.requestid', 'request id', 'issued request id'],
   requester: ['requestername', 'request.requestername', 'requester name'],
-  commonName: ['commonname', 'issued common name', 'request.commonname', 'request common name'],
+  commonName: ['commonname', 'issued common name'],
+  askedCommonName: ['request.commonname', 'request common name'],
   serialNumber: ['serialnumber', 'serial number'],
   template: ['certificatetemplate', 'certificate template'],
   notBefore: ['notbefore', 'certificate effective date'],
@@ -81,7 +82,7 @@ export function parseIssuedDump(text: string, order?: DateOrder): IssuedCertific
     return {
       requestID: numberIn(row.requestID ?? ''),
       requester: textIn(row.requester),
-      commonName: textIn(row.commonName),
+      commonName: textIn(row.commonName) || textIn(row.askedCommonName),
       serialNumber: textIn(row.serialNumber).replaceAll(/\s/g, '').toLowerCase(),
       template: templateIn(row.template),
       ...(isEmpty(row.notBefore) ? {} : { notBefore: dateIn(row.notBefore ?? '', how) }),

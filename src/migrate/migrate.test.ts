@@ -229,7 +229,7 @@ describe('the settings of the CA', () => {
 });
 
 test('Intune’s connector is there if its key is', () => {
-  assert.deepEqual(connectorSettingsOf(parseRegistryFile(textOf('connector.reg'))), {
+  assert.deepEqual(connectorSettingsOf(parseRegistryFile(textOf('intune-connector.reg'))), {
     writesSecurityIdentifier: true,
   });
   const key = 'HKLM\\SOFTWARE\\Microsoft\\MicrosoftIntune\\PFXCertificateConnector';
@@ -449,22 +449,21 @@ describe('a view of issued certificates', () => {
     );
   });
   test('all columns and hexadecimal beside them (-v): what was issued goes before what was asked', () => {
-    const [row] = parseIssuedDump(
-      [
-        'Row 1:',
-        '  Request ID: 0x9',
-        '  Request Common Name: "asked"',
-        '  Issued Request ID: 0x9',
-        '  Issued Common Name: EMPTY',
-        '0000    32 00 30 00                                        2.0.',
-        '  Certificate Template: "Machine"',
-        '  Certificate Effective Date: 8/17/2025 6:25 PM GMT',
-        '  Certificate Expiration Date: 8/17/2026 6:25 PM GMT',
-        '  Request Disposition: EMPTY',
-        '',
-      ].join('\n'),
-    );
-    assert.deepEqual(row, {
+    const row = (number: number, issuedName: string) => [
+      `Row ${number}:`,
+      '  Request ID: EMPTY',
+      '  Request Common Name: "asked"',
+      '  Issued Request ID: 0x9',
+      `  Issued Common Name: ${issuedName}`,
+      '0000    32 00 30 00                                        2.0.',
+      '  Certificate Template: "Machine"',
+      '  Certificate Effective Date: 8/17/2025 6:25 PM GMT',
+      '  Certificate Expiration Date: 8/17/2026 6:25 PM GMT',
+      '  Request Disposition: EMPTY',
+      '',
+    ];
+    const rows = parseIssuedDump([...row(1, 'EMPTY'), ...row(2, '"issued"')].join('\n'));
+    assert.deepEqual(rows[0], {
       requestID: 9,
       requester: '',
       commonName: 'asked',
@@ -473,6 +472,17 @@ describe('a view of issued certificates', () => {
       notBefore: new Date('2025-08-17T18:25:00Z'),
       notAfter: new Date('2026-08-17T18:25:00Z'),
     });
+    assert.equal(rows[1]?.commonName, 'issued');
+  });
+  test('CSV: English headings count in any order, others only in the documented number', () => {
+    const cells = '"20","X","15.01.2027","15.01.2026","ab","name","me","7"';
+    const header =
+      'Disposition,CertificateTemplate,NotAfter,NotBefore,SerialNumber,CommonName,RequesterName,RequestID';
+    const [row] = parseIssuedDump(`${header}\n${cells}\n`);
+    assert.equal(row?.requestID, 7);
+    assert.equal(row?.serialNumber, 'ab');
+    const nine = 'a1,a2,a3,a4,a5,a6,a7,a8,a9\n7,me,name,ab,15.01.2026,15.01.2027,X,20,more\n';
+    refuses(() => parseIssuedDump(nine), /no column/);
   });
   test('CSV with cells over several lines', () => {
     const text =
@@ -523,7 +533,9 @@ describe('the proposal', () => {
       [['ndes', '/certsrv/mscep/mscep.dll', 'contosodevicescep']],
     );
     assert.deepEqual(Object.keys(server.endpoints[0]?.validators[0] ?? {}), ['intune']);
-    assert.equal(config.issuers[0]?.name, 'contoso-issuing-ca-1');
+    assert.equal(config.issuers[0]?.name, 'issuing', 'not the old CA’s name');
+    assert.equal(config.selfTest?.every, 15 * 60_000);
+    assert.match(notesOf('CA').join('\n'), /NDES asked pki01\.corp\.contoso\.example.Contoso Issuing CA 1;/);
     const [template] = server.templates;
     assert.deepEqual(template?.extKeyUsage, ['1.3.6.1.5.5.7.3.2']);
     assert.deepEqual(template?.keyUsage, ['digitalSignature', 'keyEncipherment']);
@@ -604,7 +616,7 @@ describe('the proposal', () => {
 
   test('for a CA whose settings are known: what it does to certificates, and what is dangerous in it', () => {
     const cas = caSettingsOf(parseRegistryFile(textOf('ca.reg')));
-    const { plan, config, server, notesOf } = planOf(settingsOf('intune.reg'), templates, { cas });
+    const { plan, server, notesOf } = planOf(settingsOf('intune.reg'), templates, { cas });
     assert.equal(server.templates[0]?.validity, '365d');
     assert.equal(server.templates[0]?.backdate, '15m');
     assert.match(
@@ -613,7 +625,6 @@ describe('the proposal', () => {
     );
     assert.equal(server.issuers[0]?.crlPeriod, '14d');
     assert.equal(server.issuers[0]?.deltaCrlPeriod, '1d');
-    assert.equal(config.issuers[0]?.name, 'contoso-issuing-ca-1');
     const notes = notesOf('CA').join('\n');
     assert.match(notes, /notCarried: EDITF_ATTRIBUTESUBJECTALTNAME2 is set/);
     assert.match(notes, /todo: SubjectTemplate is EMail, .*DeviceSerialNumber/);
@@ -655,8 +666,9 @@ describe('the proposal', () => {
   test('for a CA that NDES does not name: the only one of the exports', () => {
     const { caConfiguration: _, ...settings } = settingsOf('intune.reg');
     const { notesOf, server } = planOf(settings, templates, { cas: [ca] });
-    assert.equal(server.issuers[0]?.name, 'contoso-issuing-ca-1');
+    assert.equal(server.issuers[0]?.crlPeriod, '14d');
     assert.match(notesOf('CA').join('\n'), /todo: NDES’s registry does not name the CA/);
+    assert.match(notesOf('CA').join('\n'), /changed: NDES asked Contoso Issuing CA 1;/);
   });
   test('for the usual subjects says nothing about them, nor of the usual clock', () => {
     const usual = { ...ca, subjectTemplate: ca.subjectTemplate?.slice(0, 8) ?? [], clockSkewMinutes: 10 };
@@ -671,7 +683,7 @@ describe('the proposal', () => {
       parseTemplateDump(textOf('certutil-template-de.txt')),
       {
         issued: parseIssuedDump(textOf('certutil-view-de.txt')),
-        connector: connectorSettingsOf(parseRegistryFile(textOf('connector.reg'))),
+        connector: connectorSettingsOf(parseRegistryFile(textOf('intune-connector.reg'))),
       },
     );
     assert.equal(server.endpoints.length, 1, 'names of templates that differ in case alone are one');
@@ -700,6 +712,7 @@ describe('the proposal', () => {
     const connector = notesOf('Intune connector').join('\n');
     assert.match(connector, /notCarried: PKCS profiles/);
     assert.match(connector, /changed: EnableSidSecurityExtension/);
+    assert.doesNotMatch(connector, /not the one that/);
     assert.deepEqual(
       plan.certificates.map(({ requestID, templateName, byNdes }) => [requestID, templateName, byNdes]),
       [
@@ -771,6 +784,26 @@ describe('the proposal', () => {
     assert.match(planOf(settings).notesOf('NDES').join('\n'), /Example\.Policy\.1 is not Intune’s.*webhook/);
   });
 
+  for (const [name, change, said, unsaid] of [
+    ['no size of keys', { keyBitsMin: 0 }, /todo: the dump does not show the size/, /are refused/],
+    ['a size that is enough', { keyBitsMin: 3072 }, /kept: .*rsa from 3072 bits/, /are refused|the size/],
+    [
+      'names of the directory, whatever the general flags of version 2 say',
+      { schemaVersion: 2, subjectNameFlags: 0x4a00_0000, generalFlags: 0x2_0241 },
+      /changed: its names come from Active Directory/,
+      /version 1/,
+    ],
+    ['key attestation required', { privateKeyFlags: 0x2000 }, /notCarried: key attestation/, /PSS/],
+  ] as const)
+    test(`of a template with ${name} it says so`, () => {
+      const dump = { ...(templates[0] ?? assert.fail()), ...change };
+      const notes = planOf(settingsOf('intune.reg'), [dump])
+        .notesOf(`template ${dump.commonName}`)
+        .join('\n');
+      assert.match(notes, said);
+      assert.doesNotMatch(notes, unsaid);
+    });
+
   const plain = templates[1] ?? assert.fail();
   for (const [name, change] of [
     ['no purpose', { extKeyUsage: [] }],
@@ -797,12 +830,11 @@ describe('the proposal', () => {
       else if (!name.startsWith('a name')) assert.ok(notesOf('template IPSECIntermediateOffline').length > 0);
     });
 
-  test('templates and CAs of strange names have names that configurations take', () => {
+  test('templates of strange names have names that configurations take', () => {
     const strange = { ...base, templates: { signature: 'Ñdes', encryption: 'ndes', generalPurpose: '证书' } };
-    const { config } = planOf({ ...strange, caConfiguration: 'host\\Prüf-CA №1' });
+    const { config } = planOf({ ...strange, caConfiguration: 'host' });
     assert.equal(new Set(config.templates.map(({ name }) => name)).size, 3);
     assert.equal(new Set(config.endpoints.map(({ name }) => name)).size, 3);
-    assert.equal(config.issuers[0]?.name, 'pruf-ca-no1');
   });
 });
 
@@ -814,6 +846,7 @@ test('the documents say what is lost and what expires when; a name is no formula
     report,
     /\| 2027-12 \| 0 \| 1 \| 0 \|\n\| 2028-01 \| 0 \| 1 \| 0 \|\n\| 2028-06 \| 0 \| 0 \| 1 \|/,
   );
+  assert.match(report, /\n## What must go on at the old CA\n\n- Publish/);
   assert.match(report, /last certificate of NDES’s templates ends on \*\*2028-01-15\*\*/);
   assert.match(report, /Publish its CRLs until \*\*2028-06-20\*\*/);
   const table = buildExpiryTable(plan).split('\r\n');

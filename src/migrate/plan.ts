@@ -76,6 +76,8 @@ const flag = {
 } as const;
 
 const DISPOSITION_ISSUED = 20;
+/** What `leafgate ca import` calls it, too. Not the old CA’s name: that would be taken for the old CA. */
+const ISSUER = 'issuing';
 const RSA_BITS_MIN = 2048;
 const RSA_BITS_MAX = 8192;
 const keyUsageBits: readonly (readonly [bit: number, name: string])[] = [
@@ -129,7 +131,7 @@ export function planMigration(inventory: NdesInventory, now: Date): MigrationPla
   const note = (kind: MigrationNote['kind'], about: string, text: string) =>
     notes.push({ kind, about, text });
   const ca = caOf(inventory, note);
-  const issuer = issuerOf(ndes, ca, note);
+  noteIssuer(ndes, ca, note);
   const validators = validatorsOf(ndes, note);
   noteConnector(inventory, note);
   const { signature, encryption, generalPurpose } = ndes.templates;
@@ -167,7 +169,7 @@ export function planMigration(inventory: NdesInventory, now: Date): MigrationPla
     return {
       name: isFirst ? 'ndes' : name,
       paths: isFirst ? NDES_PATHS : [`/scep/${name}`],
-      issuer,
+      issuer: ISSUER,
       template: name,
       validators,
       client: 'standard',
@@ -199,11 +201,11 @@ export function planMigration(inventory: NdesInventory, now: Date): MigrationPla
       serviceIdentity: 'svc-leafgate-ra',
       issuers: [
         {
-          name: issuer,
+          name: ISSUER,
           certificate: 'issuing-chain.pem',
           key: { file: 'issuing.key.pem', passphrase: 'file:issuing.passphrase' },
-          crlUrls: [`http://pki.example.com/crl/${issuer}.crl`],
-          caIssuersUrls: [`http://pki.example.com/aia/${issuer}.crt`],
+          crlUrls: [`http://pki.example.com/crl/${ISSUER}.crl`],
+          caIssuersUrls: [`http://pki.example.com/aia/${ISSUER}.crt`],
           ...crlPeriodsOf(ca, note),
         },
       ],
@@ -281,17 +283,16 @@ function caOf({ ndes, cas }: NdesInventory, note: Note): CaSettings | undefined 
   return ca;
 }
 
-function issuerOf({ caConfiguration }: NdesSettings, ca: CaSettings | undefined, note: Note): string {
-  const name = caConfiguration?.split('\\')[1] ?? ca?.name;
+function noteIssuer({ caConfiguration }: NdesSettings, ca: CaSettings | undefined, note: Note): void {
+  const name = caConfiguration ?? ca?.name;
   if (caConfiguration === undefined)
     note('todo', 'CA', 'NDES’s registry does not name the CA (CAInfo\\Configuration)');
   if (name !== undefined)
     note(
       'changed',
       'CA',
-      `NDES asked ${caConfiguration ?? name}; the new issuing CA has a name, a key and CRLs of its own. \`${slug(name)}\` is what it is called in the configuration alone`,
+      `NDES asked ${name}; the new issuing CA is another one, with a name, a key and CRLs of its own. In the configuration it is called \`${ISSUER}\``,
     );
-  return slug(name ?? 'issuing');
 }
 
 function crlPeriodsOf(
