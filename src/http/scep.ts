@@ -25,6 +25,7 @@ import {
   weakAlgorithmsIn,
 } from '../scep/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
+import { BodyMemory, type NoBody } from './body-memory.ts';
 import { type Dispatched, dispatch } from './dispatch.ts';
 import { Gate, type TurnedAway } from './gate.ts';
 import { Admission, type EndpointLimits, sourceKey } from './limits.ts';
@@ -74,6 +75,7 @@ const BODY_BYTES_MAX = 2 * 1024 * 1024;
 /** The options, and what the door itself keeps. */
 interface Door extends ScepDoorOptions {
   readonly weakUse: WeakUse;
+  readonly bodies: BodyMemory;
 }
 
 /** An answer on its way out. */
@@ -84,17 +86,22 @@ interface Answer {
   readonly retryAfterSeconds?: number;
   /** Why nothing was given. */
   readonly refused?: ErrorCode;
+  /** The rest of the request was not read: the connection can serve no other. */
+  readonly isLast?: true;
 }
 
 /** Adds the routes of all endpoints. */
 export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): void {
   app.removeAllContentTypeParsers();
-  // Clients send application/x-pki-message, octet-stream, a form type, none or nonsense; the octets are what counts.
-  app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: BODY_BYTES_MAX }, (_request, body, done) => {
-    done(null, body);
-  });
+  // Clients send application/x-pki-message, octet-stream, a form type, none or nonsense; the octets are what counts. They are
+  // read where it is known that they are wanted, and within what memory there is.
+  app.addContentTypeParser('*', (_request, _body, done) => done(null));
   const admission = new Admission();
-  const door: Door = { ...options, weakUse: new WeakUse(options.log, options.clock, options.metrics) };
+  const door: Door = {
+    ...options,
+    weakUse: new WeakUse(options.log, options.clock, options.metrics),
+    bodies: new BodyMemory(),
+  };
   for (const endpoint of options.endpoints) {
     const gate = new Gate(endpoint.name, endpoint.limits, admission, options.log);
     countOperation(door, endpoint, 'PKCSReq', { outcome: 'issued' }, 0);
@@ -117,8 +124,10 @@ export function addScepDoor(app: FastifyInstance, options: ScepDoorOptions): voi
 }
 
 /** Sent with its length and not in chunks: embedded clients speak HTTP/1.0. */
-function send(reply: FastifyReply, { status, contentType, body, retryAfterSeconds }: Answer): FastifyReply {
+function send(reply: FastifyReply, answer: Answer): FastifyReply {
+  const { status, contentType, body, retryAfterSeconds, isLast } = answer;
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
+  if (isLast === true) reply.header('connection', 'close');
   return reply.code(status).header('content-type', contentType).send(body);
 }
 
@@ -146,15 +155,19 @@ async function serve(
     case 'GetCACert':
       return { status: 200, ...endpoint.ra().caCertificates };
     case 'PKIOperation': {
-      const message = isPost ? request.body : scepQuery.message;
       const source = sourceKey(request.ip);
-      const beginMs = performance.now();
-      const turnedAway = isPost ? undefined : gate.check(source);
-      const answer =
-        turnedAway ??
-        (await gate.pass(source, request.raw.socket, () =>
+      let beginMs = performance.now();
+      const perform = (message: Uint8Array | string | undefined) => {
+        // How long a client takes to send is not how long we take.
+        beginMs = performance.now();
+        return gate.pass(source, request.raw.socket, () =>
           pkiOperation(endpoint, options, message, request.ip),
-        ));
+        );
+      };
+      const answer = isPost
+        ? await options.bodies.hold(request.raw, source, BODY_BYTES_MAX, perform)
+        : (gate.check(source) ?? (await perform(scepQuery.message)));
+      if (typeof answer === 'string') return withoutBody(answer, gate, source, options, endpoint);
       if ('code' in answer) return turnAway(options, endpoint, answer);
       const label = { endpoint: endpoint.name };
       options.metrics.observe('leafgate_pki_operation_duration_seconds', label, performance.now() - beginMs);
@@ -165,6 +178,21 @@ async function serve(
     case undefined:
       return problem('scep_operation');
   }
+}
+
+/** What a POST is told whose body was not taken; who has gone hears nothing. */
+function withoutBody(
+  why: NoBody,
+  gate: Gate,
+  source: string,
+  options: ScepDoorOptions,
+  endpoint: ScepEndpoint,
+): Answer {
+  const answer =
+    why === 'no memory'
+      ? turnAway(options, endpoint, gate.noMemory(source))
+      : problem(why === 'too large' ? 'request_too_large' : 'http_malformed');
+  return { ...answer, isLast: true };
 }
 
 /** RFC 8894 §4.7. Signed beforehand: nobody may have the CA's key used as often as he likes. */
@@ -178,7 +206,7 @@ function nextCaCertificates({ nextCaCertificates: body }: ScepEndpoint): Answer 
 async function pkiOperation(
   endpoint: ScepEndpoint,
   options: Door,
-  message: unknown,
+  message: Uint8Array | string | undefined,
   source: string,
 ): Promise<Answer> {
   let received: ReceivedMessage;
@@ -273,9 +301,9 @@ function countOperation(
   metrics.count('leafgate_pki_operations_total', labels, by);
 }
 
-function octetsOf(message: unknown): Uint8Array {
+function octetsOf(message: Uint8Array | string | undefined): Uint8Array {
   if (typeof message === 'string') return decodeMessageParameter(message);
-  if (message instanceof Uint8Array && message.length > 0) return message;
+  if (message !== undefined && message.length > 0) return message;
   throw new PkiError('scep_body', 'the request carries no message');
 }
 
