@@ -42,10 +42,14 @@ export function auditContent(entry: AuditEntry): AuditContent {
   };
 }
 
-/** SHA-256 of an entry's canonical content: the JSON array of its columns, in the order of `AuditContent`. */
+/** The columns of `audit_entry` between number and hash, in the order of `AuditContent`. */
+export function contentValues({ at, event, actor, reference, code, text, detail }: AuditContent) {
+  return [at, event, actor, reference, code, text, detail] as const;
+}
+
+/** SHA-256 of an entry's canonical content: the JSON array of its columns. */
 export function contentHash(content: AuditContent): Uint8Array {
-  const { at, event, actor, reference, code, text, detail } = content;
-  return hash('sha256', JSON.stringify([at, event, actor, reference, code, text, detail]), 'buffer');
+  return hash('sha256', JSON.stringify(contentValues(content)), 'buffer');
 }
 
 /** The hash of an entry: SHA-256 of the previous entry's, its own number (eight octets, big endian), its content's. */

@@ -2,7 +2,7 @@
 import type { SQLInputValue } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
 import { PkiError } from '../errors.ts';
-import { auditContent, chainStart, contentHash, entryHash } from './audit-chain.ts';
+import { auditContent, chainStart, contentHash, contentValues, entryHash } from './audit-chain.ts';
 import type {
   AcceptedEnrolment,
   AdminToken,
@@ -40,6 +40,7 @@ import {
   type AdminTokenRow,
   type AuditRow,
   adminTokenRecord,
+  adminTokenValues,
   afterPrefix,
   assertRecorded,
   assertSerialNumber,
@@ -52,17 +53,22 @@ import {
   certificateRecord,
   chainedEntry,
   challengeRecord,
+  challengeValues,
   checkpointOf,
   checkpointValues,
   contextHashOf,
   crlEntry,
   crlState,
+  crlValues,
   type EnrolmentRow,
   enrolmentRecord,
+  enrolmentValues,
+  intentValues,
   type RevocationRequestRow,
   reservationOf,
   revocationBacklog,
   revocationRequest,
+  revocationRequestValues,
 } from './rows.ts';
 import { SqliteFile } from './sqlite.ts';
 
@@ -232,13 +238,7 @@ class SqlitePkiStore implements PkiStore {
       `INSERT INTO audit_entry (number, at, event, actor, reference, code, text, detail, hash)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       number,
-      content.at,
-      content.event,
-      content.actor,
-      content.reference,
-      content.code,
-      content.text,
-      content.detail,
+      ...contentValues(content),
       entryHash(head.hash, number, contentHash(content)),
     );
   }
@@ -329,24 +329,12 @@ class SqlitePkiStore implements PkiStore {
   }
 
   #insertIntent(intent: CertificateIntent): 'reserved' | 'taken' | 'busy' {
-    const { issuer, serialNumber, requestID } = intent;
+    const { requestID } = intent;
     const inserted = this.#file.first<{ id: number }>(
       `INSERT INTO certificate (issuer, serialNumber, requestID, status, template, subject, subjectAltName, requester,
          device, publicKeyHash, notBefore, notAfter, reservedAt, crlPartition)
        VALUES (?, ?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
-      issuer,
-      serialNumber,
-      requestID,
-      intent.template,
-      intent.subject,
-      intent.subjectAltName,
-      intent.requester,
-      intent.device,
-      intent.publicKeyHash,
-      intent.notBefore.getTime(),
-      intent.notAfter.getTime(),
-      intent.reservedAt.getTime(),
-      intent.crlPartition,
+      ...intentValues(intent),
     );
     if (inserted === undefined) {
       const live = 'SELECT 1 FROM certificate WHERE requestID = ? AND isAbandoned = 0';
@@ -612,18 +600,7 @@ class SqlitePkiStore implements PkiStore {
            baseThisUpdate = excluded.baseThisUpdate, baseNextUpdate = excluded.baseNextUpdate,
            baseChange = excluded.baseChange, crl = excluded.crl
          WHERE excluded.crlNumber > crl.crlNumber`,
-        crl.issuer,
-        crl.partition,
-        crl.kind,
-        crl.crlNumber,
-        crl.thisUpdate.getTime(),
-        crl.nextUpdate.getTime(),
-        crl.change,
-        crl.base?.crlNumber ?? null,
-        crl.base?.thisUpdate.getTime() ?? null,
-        crl.base?.nextUpdate.getTime() ?? null,
-        crl.base?.change ?? null,
-        crl.crl,
+        ...crlValues(crl),
       );
       // A CRL that another program made before this store existed counts too.
       this.#file.run(
@@ -673,14 +650,7 @@ class SqlitePkiStore implements PkiStore {
       `INSERT INTO enrolment (requestID, endpoint, replayKey, transactionID, publicKeyHash, requestHash, device,
          acceptedAt)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-      enrolment.requestID,
-      enrolment.endpoint,
-      enrolment.replayKey,
-      enrolment.transactionID,
-      enrolment.publicKeyHash,
-      enrolment.requestHash,
-      enrolment.device,
-      enrolment.acceptedAt.getTime(),
+      ...enrolmentValues(enrolment),
     );
     if (inserted > 0 && enrolment.replaces !== undefined) {
       const { issuer, serialNumber, revokeAfterMs } = enrolment.replaces;
@@ -784,14 +754,7 @@ class SqlitePkiStore implements PkiStore {
           `INSERT INTO revocation_request (source, contextHash, requestContext, serialNumber, issuerName, action,
              reason, receivedAt)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-          request.source,
-          contextHashOf(request.requestContext),
-          request.requestContext,
-          request.serialNumber,
-          request.issuerName,
-          request.action,
-          request.reason,
-          request.receivedAt.getTime(),
+          ...revocationRequestValues(request),
         );
     });
   }
@@ -852,12 +815,7 @@ class SqlitePkiStore implements PkiStore {
       this.#file.run(
         `INSERT INTO challenge (challengeHash, endpoint, expiresAt, pinned, device, createdAt)
          VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-        challenge.challengeHash,
-        challenge.endpoint,
-        challenge.expiresAt.getTime(),
-        JSON.stringify(challenge.pinned),
-        challenge.device,
-        challenge.createdAt.getTime(),
+        ...challengeValues(challenge),
       ),
     );
     if (created === 0) throw new PkiError('internal', 'a challenge was made twice');
@@ -878,12 +836,7 @@ class SqlitePkiStore implements PkiStore {
       const created = this.#file.run(
         `INSERT INTO admin_token (name, secretHash, roles, endpoints, createdAt, expiresAt)
          VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-        token.name,
-        token.secretHash,
-        JSON.stringify(token.roles),
-        token.endpoints === undefined ? null : JSON.stringify(token.endpoints),
-        token.createdAt.getTime(),
-        token.expiresAt.getTime(),
+        ...adminTokenValues(token),
       );
       if (created === 0) return 'taken';
       this.#insertAudit(audit);

@@ -1,6 +1,6 @@
 /** The PKI store on PostgreSQL: the contract for several servers on one database. */
 import { PkiError } from '../errors.ts';
-import { auditContent, chainStart, contentHash } from './audit-chain.ts';
+import { auditContent, chainStart, contentHash, contentValues } from './audit-chain.ts';
 import type {
   AcceptedEnrolment,
   AdminToken,
@@ -42,6 +42,7 @@ import {
   type AdminTokenRow,
   type AuditRow,
   adminTokenRecord,
+  adminTokenValues,
   afterPrefix,
   assertRecorded,
   assertSerialNumber,
@@ -54,17 +55,22 @@ import {
   certificateRecord,
   chainedEntry,
   challengeRecord,
+  challengeValues,
   checkpointOf,
   checkpointValues,
   contextHashOf,
   crlEntry,
   crlState,
+  crlValues,
   type EnrolmentRow,
   enrolmentRecord,
+  enrolmentValues,
+  intentValues,
   type RevocationRequestRow,
   reservationOf,
   revocationBacklog,
   revocationRequest,
+  revocationRequestValues,
 } from './rows.ts';
 
 /**
@@ -426,18 +432,7 @@ class PostgresPkiStore implements PkiStore {
            "baseCrlNumber" = excluded."baseCrlNumber", "baseThisUpdate" = excluded."baseThisUpdate",
            "baseNextUpdate" = excluded."baseNextUpdate", "baseChange" = excluded."baseChange", crl = excluded.crl
          WHERE excluded."crlNumber" > crl."crlNumber"`,
-        crl.issuer,
-        crl.partition,
-        crl.kind,
-        crl.crlNumber,
-        crl.thisUpdate.getTime(),
-        crl.nextUpdate.getTime(),
-        crl.change,
-        crl.base?.crlNumber ?? null,
-        crl.base?.thisUpdate.getTime() ?? null,
-        crl.base?.nextUpdate.getTime() ?? null,
-        crl.base?.change ?? null,
-        crl.crl,
+        ...crlValues(crl),
       );
       // A CRL that another program made before this store existed counts too.
       await session.run(
@@ -549,14 +544,7 @@ class PostgresPkiStore implements PkiStore {
           `INSERT INTO revocation_request (source, "contextHash", "requestContext", "serialNumber", "issuerName",
              action, reason, "receivedAt")
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
-          request.source,
-          contextHashOf(request.requestContext),
-          request.requestContext,
-          request.serialNumber,
-          request.issuerName,
-          request.action,
-          request.reason,
-          request.receivedAt.getTime(),
+          ...revocationRequestValues(request),
         );
     });
   }
@@ -616,12 +604,7 @@ class PostgresPkiStore implements PkiStore {
     const created = await this.#pool.run(
       `INSERT INTO challenge ("challengeHash", endpoint, "expiresAt", pinned, device, "createdAt")
        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
-      challenge.challengeHash,
-      challenge.endpoint,
-      challenge.expiresAt.getTime(),
-      JSON.stringify(challenge.pinned),
-      challenge.device,
-      challenge.createdAt.getTime(),
+      ...challengeValues(challenge),
     );
     if (created === 0) throw new PkiError('internal', 'a challenge was made twice');
   }
@@ -642,12 +625,7 @@ class PostgresPkiStore implements PkiStore {
       const created = await session.run(
         `INSERT INTO admin_token (name, "secretHash", roles, endpoints, "createdAt", "expiresAt")
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
-        token.name,
-        token.secretHash,
-        JSON.stringify(token.roles),
-        token.endpoints === undefined ? null : JSON.stringify(token.endpoints),
-        token.createdAt.getTime(),
-        token.expiresAt.getTime(),
+        ...adminTokenValues(token),
       );
       if (created === 0) return 'taken';
       await appendAudit(session, audit);
@@ -828,17 +806,10 @@ async function reserve(
 /** Whether the claim was free. */
 async function insertEnrolment(session: PostgresSession, claim: AcceptedEnrolment): Promise<boolean> {
   const claimed = await session.run(
-    `INSERT INTO enrolment (endpoint, "replayKey", "requestID", "transactionID", "publicKeyHash", "requestHash", device,
+    `INSERT INTO enrolment ("requestID", endpoint, "replayKey", "transactionID", "publicKeyHash", "requestHash", device,
        "acceptedAt")
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
-    claim.endpoint,
-    claim.replayKey,
-    claim.requestID,
-    claim.transactionID,
-    claim.publicKeyHash,
-    claim.requestHash,
-    claim.device,
-    claim.acceptedAt.getTime(),
+    ...enrolmentValues(claim),
   );
   if (claimed > 0 && claim.replaces !== undefined) {
     const { issuer, serialNumber, revokeAfterMs } = claim.replaces;
@@ -896,19 +867,7 @@ async function insertIntent(
        VALUES ($1, $2, $3, 'intent', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING RETURNING id
      )
      INSERT INTO certificate_body ("certificateID", "tbsCertificate") SELECT id, $14::bytea FROM reserved`,
-    intent.issuer,
-    intent.serialNumber,
-    intent.requestID,
-    intent.template,
-    intent.subject,
-    intent.subjectAltName,
-    intent.requester,
-    intent.device,
-    intent.publicKeyHash,
-    intent.notBefore.getTime(),
-    intent.notAfter.getTime(),
-    intent.reservedAt.getTime(),
-    intent.crlPartition,
+    ...intentValues(intent),
     intent.tbsCertificate,
   );
   if (reserved > 0) return 'reserved';
@@ -958,13 +917,7 @@ async function appendAudit(session: PostgresSession, entry: AuditEntry): Promise
        UNION ALL SELECT 0, $9::bytea
        ORDER BY number DESC LIMIT 1
      ) AS head`,
-    content.at,
-    content.event,
-    content.actor,
-    content.reference,
-    content.code,
-    content.text,
-    content.detail,
+    ...contentValues(content),
     contentHash(content),
     chainStart.hash,
   );

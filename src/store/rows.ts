@@ -2,6 +2,7 @@
 import { hash } from 'node:crypto';
 import { PkiError } from '../errors.ts';
 import type {
+  AcceptedEnrolment,
   AdminToken,
   AuditCheckpoint,
   CertificateIntent,
@@ -11,6 +12,7 @@ import type {
   ChallengeRecord,
   CrlEntry,
   CrlKind,
+  CrlRecord,
   CrlState,
   EnrolmentRecord,
   HeldRecord,
@@ -145,6 +147,107 @@ export function assertRecorded(
 /** The columns of `audit_checkpoint`: number, hash, at, signer, algorithm, signature. */
 export function checkpointValues({ number, hash, at, signer, algorithm, signature }: AuditCheckpoint) {
   return [number, hash, at.getTime(), signer, algorithm, signature] as const;
+}
+
+/**
+ * The columns of `certificate` that a reservation knows, but for its status: issuer, serialNumber, requestID, template,
+ * subject, subjectAltName, requester, device, publicKeyHash, notBefore, notAfter, reservedAt, crlPartition.
+ */
+export function intentValues(intent: CertificateIntent) {
+  return [
+    intent.issuer,
+    intent.serialNumber,
+    intent.requestID,
+    intent.template,
+    intent.subject,
+    intent.subjectAltName,
+    intent.requester,
+    intent.device,
+    intent.publicKeyHash,
+    intent.notBefore.getTime(),
+    intent.notAfter.getTime(),
+    intent.reservedAt.getTime(),
+    intent.crlPartition,
+  ] as const;
+}
+
+/**
+ * The columns of `enrolment` that a claim knows: requestID, endpoint, replayKey, transactionID, publicKeyHash,
+ * requestHash, device, acceptedAt.
+ */
+export function enrolmentValues(enrolment: AcceptedEnrolment) {
+  return [
+    enrolment.requestID,
+    enrolment.endpoint,
+    enrolment.replayKey,
+    enrolment.transactionID,
+    enrolment.publicKeyHash,
+    enrolment.requestHash,
+    enrolment.device,
+    enrolment.acceptedAt.getTime(),
+  ] as const;
+}
+
+/**
+ * The columns of `crl`: issuer, crlPartition, kind, crlNumber, thisUpdate, nextUpdate, change, baseCrlNumber,
+ * baseThisUpdate, baseNextUpdate, baseChange, crl.
+ */
+export function crlValues({ base, ...crl }: CrlRecord) {
+  return [
+    crl.issuer,
+    crl.partition,
+    crl.kind,
+    crl.crlNumber,
+    crl.thisUpdate.getTime(),
+    crl.nextUpdate.getTime(),
+    crl.change,
+    base?.crlNumber ?? null,
+    base?.thisUpdate.getTime() ?? null,
+    base?.nextUpdate.getTime() ?? null,
+    base?.change ?? null,
+    crl.crl,
+  ] as const;
+}
+
+/** The columns of `challenge`: challengeHash, endpoint, expiresAt, pinned, device, createdAt. */
+export function challengeValues(challenge: ChallengeRecord) {
+  return [
+    challenge.challengeHash,
+    challenge.endpoint,
+    challenge.expiresAt.getTime(),
+    JSON.stringify(challenge.pinned),
+    challenge.device,
+    challenge.createdAt.getTime(),
+  ] as const;
+}
+
+/** The columns of `admin_token`: name, secretHash, roles, endpoints, createdAt, expiresAt. */
+export function adminTokenValues(token: AdminToken) {
+  return [
+    token.name,
+    token.secretHash,
+    JSON.stringify(token.roles),
+    token.endpoints === undefined ? null : JSON.stringify(token.endpoints),
+    token.createdAt.getTime(),
+    token.expiresAt.getTime(),
+  ] as const;
+}
+
+/**
+ * The columns of `revocation_request`: source, contextHash, requestContext, serialNumber, issuerName, action, reason,
+ * receivedAt.
+ */
+export function revocationRequestValues(request: RevocationRequest) {
+  return [
+    request.source,
+    contextHashOf(request.requestContext),
+    request.requestContext,
+    request.serialNumber,
+    request.issuerName,
+    request.action,
+    request.reason,
+    request.receivedAt.getTime(),
+  ] as const;
 }
 
 /**
