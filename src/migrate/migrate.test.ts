@@ -63,6 +63,8 @@ describe('Windows text', () => {
     ['UTF-8 with a mark', Buffer.from('\u{feff}a\nü\n')],
   ] as const)
     test(name, () => assert.equal(decodeWindowsText(bytes), 'a\nü\n'));
+  test('without end is refused', () =>
+    refuses(() => decodeWindowsText(new Uint8Array(128 * 1024 * 1024 + 1)), /longer than 128 MiB.*csv/));
   test('of another code page is refused', () =>
     refuses(() => decodeWindowsText(Buffer.from('a\nü\n', 'latin1')), /neither UTF-16 nor UTF-8/));
 });

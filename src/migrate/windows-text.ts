@@ -1,8 +1,8 @@
 /** Text as Windows writes it. */
 import { PkiError } from '../errors.ts';
 
-/** More than any export of an NDES server; a view of a CA's database may be long. */
-const BYTES_MAX = 64 * 1024 * 1024;
+/** A view of a CA's database may be long: this is one of 140,000 certificates as text, or 400,000 as CSV. */
+const MEBIBYTES_MAX = 128;
 
 /**
  * The text of a file: UTF-16LE or UTF-8 with a byte order mark, UTF-16LE without one, else UTF-8. Lines end in `\n`.
@@ -12,7 +12,10 @@ const BYTES_MAX = 64 * 1024 * 1024;
 export function decodeWindowsText(bytes: Uint8Array): string {
   const invalid = (why: string, cause?: unknown) =>
     new PkiError('config_invalid', `the file ${why}`, { cause });
-  if (bytes.length > BYTES_MAX) throw invalid('is too long');
+  if (bytes.length > MEBIBYTES_MAX * 1024 * 1024)
+    throw invalid(
+      `is longer than ${MEBIBYTES_MAX} MiB: take \`certutil -view\` with \`csv\`, or of fewer certificates`,
+    );
   // Windows text has a line feed or an ASCII character early on, whose second octet is zero in UTF-16LE.
   const isUtf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes.length >= 2 && bytes[1] === 0);
   try {
