@@ -147,15 +147,14 @@ export async function openAuthorities(
 }
 
 /**
- * Whether an endpoint is tested by a certificate of its own. Intune is asked about every certificate of its endpoints, and
- * makes challenges for its devices alone: there a refusal is all that can be tested.
+ * Whether an endpoint is tested by a certificate of its own. At an endpoint of Intune's too: Intune makes challenges for its
+ * devices alone, so that it is asked about a wrong one; all that comes after its yes is tested by the self-test's.
  */
 export function enrolsItself(
   { selfTest }: ServerConfig,
-  { name, validators }: ServerConfig['endpoints'][number],
+  { name }: ServerConfig['endpoints'][number],
 ): boolean {
-  if (selfTest === undefined || selfTest.endpoints?.includes(name) === false) return false;
-  return validators.every(({ intune }) => intune === undefined);
+  return selfTest !== undefined && selfTest.endpoints?.includes(name) !== false;
 }
 
 function renewalPolicy({

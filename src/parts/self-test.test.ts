@@ -281,7 +281,15 @@ describe('a self-test', () => {
       );
       await withServer(config, async (authorities) => {
         const well = await run(config, 'intune', authorities);
-        assert.deepEqual([well.outcome, well.reach, well.detail], ['works', 'refused', '']);
+        assert.deepEqual([well.outcome, well.reach, well.detail], ['works', 'enrolled', '']);
+        // The server's own first round may be at work beside it.
+        const refused = await authorities.store.auditEntries({ event: 'enrolment.refused', limit: 10 });
+        const wrong = refused.find(({ detail }) => detail.endpoint === 'intune');
+        assert.match(wrong?.detail.detail ?? '', /^Challenge[A-Za-z]+ \(client-request-id /);
+        assert.equal(wrong?.detail.subject, 'CN=Leafgate self-test (wrong challenge),OU=intune');
+        assert.ok((await recordsIn(authorities)).some(({ status }) => status === 'revoked'));
+        // Intune hears of no certificate: it has validated none.
+        assert.deepEqual(mdm.mdm.notifications(), []);
         const expired = await run(config, 'expired', authorities);
         assert.deepEqual([expired.outcome, expired.step], ['fails', 'PKCSReq']);
         // What is behind the server's answer, and not that it answered 503.
@@ -289,7 +297,8 @@ describe('a self-test', () => {
           expired.detail,
           /^validator_unreachable: token: invalid_client AADSTS7000215 \(client-request-id .*\) \(LG-[A-Z2-7]{8}\)$/,
         );
-        assert.deepEqual(await recordsIn(authorities), []);
+        for (const { subject } of await recordsIn(authorities))
+          assert.equal(subject, 'CN=Leafgate self-test,OU=intune');
       });
     } finally {
       await mdm.close();

@@ -13,10 +13,15 @@ import {
   type Trust,
   type TrustedAuthority,
 } from '../agent/index.ts';
-import { nameToString, parseCertificate, sameOctets } from '../codec/index.ts';
+import { type Name, nameToString, parseCertificate, sameOctets } from '../codec/index.ts';
 import { errorTable, PkiError } from '../errors.ts';
 import { type PrivateKey, privateKeyOf } from '../keys/index.ts';
-import { createSelfTestChallenge, selfTestSubject, selfTestTemplate } from '../ra/index.ts';
+import {
+  createSelfTestChallenge,
+  refusedSelfTestSubject,
+  selfTestSubject,
+  selfTestTemplate,
+} from '../ra/index.ts';
 import type { CertRep } from '../scep/index.ts';
 import type { AuditEntry, StoredAuditEntry } from '../store/index.ts';
 import type { Clock, Log } from '../telemetry.ts';
@@ -40,8 +45,8 @@ export interface SelfTestResult {
   readonly durationMs: number;
   readonly outcome: 'works' | 'fails';
   /**
-   * How far it goes when all is well: `enrolled`, a certificate was issued and revoked; `refused`, a wrong challenge was
-   * refused for the right reason; `answered`, CA and RA certificates are in order, and more cannot be tested.
+   * How far it goes when all is well: `enrolled`, a certificate was issued and revoked, after Intune, if it is asked here,
+   * has refused a wrong challenge; `refused`, a wrong challenge was refused for the right reason, and no more; `answered`, CA and RA certificates are in order, and more cannot be tested.
    */
   readonly reach: 'enrolled' | 'refused' | 'answered';
   /** Where it failed. */
@@ -91,7 +96,8 @@ export function selfTestUrl(
 
 /**
  * Tests one endpoint by its URL, as a device would. Where the endpoint tests itself it really enrols, for a certificate of
- * no use to anybody, which is revoked at once; the key is never stored. Elsewhere a wrong challenge must be refused.
+ * no use to anybody, which is revoked at once; the key is never stored. Elsewhere, and first of all at an endpoint of
+ * Intune's, a wrong challenge must be refused.
  *
  * Never throws.
  */
@@ -142,8 +148,10 @@ export async function testEndpoint(
     raEnds = new Date(
       Math.min(...[authority.encryption, ...authority.signers].map(({ notAfter }) => notAfter.getTime())),
     );
+    // Intune itself is asked by a wrong challenge alone: it makes right ones for its devices.
+    if (reach === 'refused' || (reach === 'enrolled' && asksIntune(endpoint)))
+      await beRefused(endpoint, client, authority, means, clock);
     if (reach === 'enrolled') await enrolAndRevoke(endpoint, client, authority, trust, means, clock);
-    else if (reach === 'refused') await beRefused(endpoint, client, authority, means, clock);
     const detail =
       raEnds.getTime() - at.getTime() < RA_WARNING_MS
         ? `an RA certificate ends at ${raEnds.toISOString()}`
@@ -196,13 +204,16 @@ function trustOf({ ca }: SelfTestMeans, { issuer }: EndpointConfig): Trust {
   return { ca: certificate, roots: [root], intermediates: certificates };
 }
 
+const asksIntune = ({ validators }: EndpointConfig): boolean =>
+  validators.some(({ intune }) => intune !== undefined);
+
 interface Attempt {
   readonly key: PrivateKey;
   readonly certRep: CertRep;
 }
 
 async function request(
-  endpoint: EndpointConfig,
+  subject: Name,
   client: ScepClient,
   authority: TrustedAuthority,
   challenge: string,
@@ -212,7 +223,7 @@ async function request(
   const key = privateKeyOf(privateKey);
   const csr = await certificationRequestFor(
     {
-      subject: nameToString(selfTestSubject(endpoint.name)),
+      subject: nameToString(subject),
       subjectAltName: [],
       keyUsage: [...selfTestTemplate.keyUsage],
       extKeyUsage: [...selfTestTemplate.extKeyUsage],
@@ -242,7 +253,7 @@ async function enrolAndRevoke(
 ): Promise<void> {
   const { key, certRep } = await ask(store, async () => {
     const { challenge } = await createSelfTestChallenge(oneTime, endpoint.name);
-    return await request(endpoint, client, authority, challenge, clock);
+    return await request(selfTestSubject(endpoint.name), client, authority, challenge, clock);
   });
   if (certRep.pkiStatus !== 'SUCCESS') {
     const why = certRep.pkiStatus === 'FAILURE' ? await reasonOf(certRep, store) : undefined;
@@ -279,7 +290,8 @@ async function beRefused(
 ): Promise<void> {
   const challenge = randomBytes(CHALLENGE_OCTETS).toString('hex');
   // Whoever cannot ask Intune, because its secret has expired, answers 503, and the step fails.
-  const { certRep } = await ask(store, () => request(endpoint, client, authority, challenge, clock));
+  const subject = refusedSelfTestSubject(endpoint.name);
+  const { certRep } = await ask(store, () => request(subject, client, authority, challenge, clock));
   if (certRep.pkiStatus !== 'FAILURE')
     throw new Failure('PKCSReq', `a wrong challenge was answered with ${certRep.pkiStatus}`);
   const why = await reasonOf(certRep, store);
@@ -288,8 +300,7 @@ async function beRefused(
     code !== undefined &&
     (code.startsWith('challenge_') ||
       // Others than Intune have words of their own for it.
-      (endpoint.validators.every(({ intune }) => intune === undefined) &&
-        errorTable[code as keyof typeof errorTable]?.kind === 'refused'));
+      (!asksIntune(endpoint) && errorTable[code as keyof typeof errorTable]?.kind === 'refused'));
   if (!isRight)
     throw new Failure(
       'PKCSReq',

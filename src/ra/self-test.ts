@@ -37,6 +37,11 @@ export function selfTestSubject(endpoint: string): Name {
   return nameFromString(`CN=Leafgate self-test,OU=${endpoint}`);
 }
 
+/** The subject of a request that an endpoint's self-test wants refused: nothing but its challenge leads anywhere. */
+export function refusedSelfTestSubject(endpoint: string): Name {
+  return nameFromString(`CN=Leafgate self-test (wrong challenge),OU=${endpoint}`);
+}
+
 /** Endpoints have names of letters, digits and hyphens: no challenge of a device can be of this one, or the other way round. */
 const bookEntryOf = (endpoint: string) => `self-test:${endpoint}`;
 
