@@ -108,6 +108,7 @@ async function runIn(folder: string): Promise<0 | 1> {
       await proveLifecycle(demo);
       await proveExports(demo);
       await provePkcs(demo);
+      await proveExportedPfx(demo);
       await proveImportedPfx(demo);
       return demo.checks.conclude();
     } finally {
@@ -624,17 +625,10 @@ async function proveExports({ checks, tenant, device }: Demo): Promise<void> {
   });
   await checks.check('SyncML keeps the schema, one without a Format does not', async () => {
     const xml = await readFile(await exported('syncml', 'laptop.xml'), 'utf8');
-    const schema = (name: string) => readFile(new URL(`./schemas/${name}`, import.meta.url), 'utf8');
-    const judge = async (contents: string) =>
-      await validateXML({
-        xml: { fileName: 'laptop.xml', contents },
-        schema: { fileName: 'syncml.xsd', contents: await schema('syncml.xsd') },
-        preload: { fileName: 'syncml-meta.xsd', contents: await schema('syncml-meta.xsd') },
-      });
-    const { valid, errors } = await judge(xml);
+    const { valid, errors } = await judgeSyncml(xml);
     demand(valid, errors.map(({ message }) => message).join('; '));
     const without = xml.replace(/<Meta>.*?<\/Meta>/, '');
-    demand(without !== xml && !(await judge(without)).valid, 'the schema lets everything pass');
+    demand(without !== xml && !(await judgeSyncml(without)).valid, 'the schema lets everything pass');
     const nodes = [...xml.matchAll(/<LocURI>/g)].length;
     demand(nodes > 10, `${nodes} nodes`);
     return `${nodes} nodes`;
@@ -649,6 +643,16 @@ async function proveExports({ checks, tenant, device }: Demo): Promise<void> {
       kinds.join(),
     );
     return kinds.join(', ');
+  });
+}
+
+/** What the schema says of a body. */
+async function judgeSyncml(contents: string) {
+  const schema = (name: string) => readFile(new URL(`./schemas/${name}`, import.meta.url), 'utf8');
+  return await validateXML({
+    xml: { fileName: 'profiles.xml', contents },
+    schema: { fileName: 'syncml.xsd', contents: await schema('syncml.xsd') },
+    preload: { fileName: 'syncml-meta.xsd', contents: await schema('syncml-meta.xsd') },
   });
 }
 
@@ -702,6 +706,101 @@ async function provePkcs({ checks, tenant, device }: Demo): Promise<void> {
     );
     demand(entry?.actor === PFX_REQUESTER, `the actor is ${entry?.actor}`);
     return `${entry.actor}, ${entry.detail.requestID}`;
+  });
+}
+
+/** For a device that has no agent: the connector makes the key, and it is in the file. */
+async function proveExportedPfx({ checks, tenant }: Demo): Promise<void> {
+  const at = (name: string) => join(tenant.folder, name);
+  const openssl = async (...words: string[]) => (await promisify(execFile)('openssl', words)).stdout;
+  const { deviceId } = await leafgateJson<{ readonly deviceId: string }>(
+    ...['mdm', 'add-device', 'phone', '--platform', 'iOS', '--config', tenant.configs.mdm],
+  );
+  const exported = async (format: string, name: string, ...more: string[]) => {
+    const words = ['mdm', 'export', deviceId, '--format', format, '--output', at(name), ...more];
+    await leafgate(...words, '--config', tenant.configs.mdm);
+    return at(name);
+  };
+  const written: string[] = [];
+  /** By OpenSSL alone: the key in the PFX is its certificate's, which leads to the root. */
+  const judge = async (pfx: Uint8Array, password: string, name: string) => {
+    await writeFile(at(`${name}.p12`), pfx);
+    await writeFile(at(`${name}.password`), password, { mode: 0o600 });
+    const pem = await openssl(
+      ...['pkcs12', '-in', at(`${name}.p12`), '-noenc', '-passin', `file:${at(`${name}.password`)}`],
+    );
+    await writeFile(at(`${name}.pem`), pem, { mode: 0o600 });
+    const [ofKey, ofCertificate] = [
+      await openssl('pkey', '-in', at(`${name}.pem`), '-pubout'),
+      await openssl('x509', '-in', at(`${name}.pem`), '-noout', '-pubkey'),
+    ];
+    demand(ofKey === ofCertificate, 'the key is of another certificate');
+    await openssl(
+      ...['verify', '-x509_strict', '-purpose', 'sslclient', '-CAfile', tenant.rootFile],
+      ...['-untrusted', tenant.chainFile, at(`${name}.pem`)],
+    );
+    const subject = await openssl('x509', '-in', at(`${name}.pem`), '-noout', '-subject');
+    demand(subject.includes(deviceId), `its subject is ${subject}`);
+    const serial = (await openssl('x509', '-in', at(`${name}.pem`), '-noout', '-serial')).trim();
+    demand(!written.includes(serial), 'it is in another file, too');
+    written.push(serial);
+    return serial.replace('serial=', '');
+  };
+
+  checks.section('… and for a device without an agent, in its file');
+  await checks.check('.mobileconfig: com.apple.security.pkcs12 opens with its Password', async () => {
+    const file = await exported('mobileconfig', 'phone.mobileconfig');
+    const plist = at('phone.plist');
+    await openssl(
+      ...['smime', '-verify', '-inform', 'DER', '-in', file, '-out', plist, '-CAfile', tenant.rootFile],
+      ...['-purpose', 'any'],
+    );
+    const profile = parsePlist(await readFile(plist, 'utf8')) as unknown as {
+      readonly PayloadContent: readonly {
+        readonly PayloadType: string;
+        readonly PayloadContent: Uint8Array;
+        readonly Password?: string;
+      }[];
+    };
+    const faults = faultsOfConfigurationProfile(profile);
+    demand(faults.length === 0, faults.join('; '));
+    const payload = profile.PayloadContent.find(
+      ({ PayloadType }) => PayloadType === 'com.apple.security.pkcs12',
+    );
+    if (payload?.Password === undefined) throw new Error('there is no PFX with its password');
+    return await judge(payload.PayloadContent, payload.Password, 'phone-apple');
+  });
+  await checks.check('SyncML: PFXCertInstall keeps the schema, PFXCertBlob opens', async () => {
+    const xml = await readFile(await exported('syncml', 'phone.xml', '--replace'), 'utf8');
+    const { valid, errors } = await judgeSyncml(xml);
+    demand(valid, errors.map(({ message }) => message).join('; '));
+    const dataOf = (node: string) =>
+      new RegExp(`/PFXCertInstall/[^/]+/${node}</LocURI></Target><Meta>.*?</Meta><Data>(.*?)</Data>`).exec(
+        xml,
+      )?.[1];
+    const [blob, password] = [dataOf('PFXCertBlob'), dataOf('PFXCertPassword')];
+    if (blob === undefined || password === undefined) throw new Error('there is no PFX with its password');
+    return await judge(Buffer.from(blob, 'base64'), password, 'phone-windows');
+  });
+  await checks.check('JSON: pfx opens with its password', async () => {
+    const { profiles } = JSON.parse(await readFile(await exported('json', 'phone.json'), 'utf8')) as {
+      readonly profiles: readonly {
+        readonly kind: string;
+        readonly pfx: string;
+        readonly password: string;
+      }[];
+    };
+    const found = profiles.find(({ kind }) => kind === 'pkcs12');
+    if (found === undefined) throw new Error('there is no PFX');
+    return await judge(Buffer.from(found.pfx, 'base64'), found.password, 'phone-json');
+  });
+  await checks.check('… and when the device is wiped, all three certificates are revoked', async () => {
+    await leafgate('mdm', 'wipe', deviceId, '--config', tenant.configs.mdm);
+    return await until('they stay good', async () => {
+      const serials = written.map((text) => text.replace('serial=', '').toLowerCase());
+      const statuses = await Promise.all(serials.map((serial) => crlStatus(tenant, serial)));
+      return statuses.every((status) => status === 'revoked') ? statuses.join(', ') : undefined;
+    });
   });
 }
 
