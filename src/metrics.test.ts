@@ -14,7 +14,7 @@ describe('names of metrics', () => {
       if (kind === 'histogram') assert.match(name, /_seconds$/);
       assert.equal(new Set<string>(labels).size, labels.length);
       for (const label of labels) assert.match(label, /^[a-z]+(_[a-z]+)*$/);
-      assert.match(help, /^\p{L}.*\.$/u);
+      assert.match(help, /^[\p{L}\d].*\.$/u);
     });
   }
 });

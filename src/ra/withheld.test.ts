@@ -50,6 +50,10 @@ function assertWithheld(outcome: Outcome): void {
   );
 }
 
+/** How many certificates are counted as revoked before their devices had them. */
+const withheld = ({ metrics }: TestAuthorities) =>
+  metrics.counts().leafgate_certificates_withheld_total?.map(([[issuer], [count]]) => [issuer, count]);
+
 const statuses = async (authorities: TestAuthorities) =>
   (await recordsIn(authorities)).map(({ status }) => status);
 
@@ -108,16 +112,19 @@ describe('a validator that does not answer successNotification', () => {
     clock.offsetMs += 59 * MINUTE_MS;
     assert.equal(await ra.tellPending(), 1);
     assert.deepEqual(await statuses(authorities), ['issued']);
+    assert.deepEqual(withheld(authorities), [['issuing', 0]]);
     clock.offsetMs += 2 * MINUTE_MS;
     scripted.success = taken;
     assert.equal(await ra.tellPending(), 0);
     assert.deepEqual(await statuses(authorities), ['revoked']);
+    assert.deepEqual(withheld(authorities), [['issuing', 1]]);
     const outcome = await enrol(authorities);
     assert.equal(outcome.outcome === 'refused' && outcome.code, 'certificate_revoked');
     const told = scripted.succeeded.length;
     clock.offsetMs += 100 * MINUTE_MS;
     assert.equal(await ra.tellPending(), 0);
     assert.equal(scripted.succeeded.length, told);
+    assert.deepEqual(withheld(authorities), [['issuing', 1]], 'once');
   });
 
   test('and then says no: the certificate is revoked at once', async () => {
