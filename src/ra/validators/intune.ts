@@ -6,6 +6,7 @@ import type { Metrics } from '../../metrics.ts';
 import type { Log } from '../../telemetry.ts';
 import type { EnrolmentRequest, Validator, Verdict } from '../validator.ts';
 import { deadlineIn, type HttpsResponse } from './https-client.ts';
+import { intuneResultCodes } from './intune-codes.ts';
 import {
   fieldOf,
   type IntuneConnection,
@@ -40,29 +41,6 @@ const ERROR_DESCRIPTION_CHARACTERS_MAX = 255;
 /** Codes that Intune does not document and that are counted under their own names nevertheless. */
 const FOREIGN_CODES_MAX = 50;
 
-/** What each of Intune's result codes is in our error table. A code that is not here is `validator_refused`. */
-const errorCodes: Readonly<Record<string, ErrorCode>> = {
-  ChallengePasswordMissing: 'challenge_missing',
-  ChallengeDeserializationError: 'challenge_invalid',
-  ChallengeDecryptionError: 'challenge_invalid',
-  ChallengeDecodingError: 'challenge_invalid',
-  ChallengeInvalidTimestamp: 'challenge_invalid',
-  SignatureValidationFailed: 'challenge_invalid',
-  ChallengeExpired: 'challenge_expired',
-  SubjectNameMissing: 'subject_missing',
-  SubjectNameMismatch: 'subject_mismatch',
-  SubjectAltNameMissing: 'san_missing',
-  SubjectAltNameMismatch: 'san_mismatch',
-  KeyUsageMismatch: 'key_usage_mismatch',
-  KeyLengthMismatch: 'key_size_mismatch',
-  EnhancedKeyUsageMissing: 'eku_mismatch',
-  EnhancedKeyUsageMismatch: 'eku_mismatch',
-  ScepProfileNoLongerTargetedToTheClient: 'profile_not_assigned',
-  BadCertificateRequestIdInChallenge: 'challenge_foreign',
-  BadDeviceIdInChallenge: 'device_unknown',
-  BadUserIdInChallenge: 'challenge_foreign',
-};
-
 /**
  * A validator that asks Intune, or whatever speaks its contract.
  *
@@ -79,7 +57,7 @@ export function intuneValidator(options: IntuneValidatorOptions): IntuneValidato
   const foreignCodes = new Set<string>();
   /** The code as it is counted: whoever answers in Intune's place cannot make up ever more of them. */
   const countedAs = (code: string): string => {
-    if (code === 'Success' || Object.hasOwn(errorCodes, code) || foreignCodes.has(code)) return code;
+    if (code === 'Success' || Object.hasOwn(intuneResultCodes, code) || foreignCodes.has(code)) return code;
     if (wordOf(code) === undefined || foreignCodes.size >= FOREIGN_CODES_MAX) return 'other';
     foreignCodes.add(code);
     return code;
@@ -173,19 +151,19 @@ async function answerOf(
     const code = resultCodeOf(await post());
     if (code === 'Success')
       return { code, verdict: { verdict: 'accept', names: 'vouched', directory: 'as-requested' } };
-    const ours = Object.hasOwn(errorCodes, code) ? errorCodes[code] : undefined;
-    return {
-      code,
-      verdict: {
-        verdict: 'refuse',
-        code: ours ?? 'validator_refused',
-        detail: `${code} (client-request-id ${activityId})`,
-      },
-    };
+    const detail = `${code} (client-request-id ${activityId})`;
+    return { code, verdict: { verdict: 'refuse', code: errorCodeOf(code), detail } };
   } catch (cause) {
     const detail = `${reasonOf(cause)} (client-request-id ${activityId})`;
     return { verdict: { verdict: 'unreachable', detail } };
   }
+}
+
+/** What a result code is in our error table; one that Microsoft may invent later refuses, too. */
+function errorCodeOf(code: string): ErrorCode {
+  return Object.hasOwn(intuneResultCodes, code)
+    ? (intuneResultCodes[code]?.code ?? 'validator_refused')
+    : 'validator_refused';
 }
 
 /** The code of an answer. Only HTTP 200 carries one. */
