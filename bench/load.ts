@@ -239,7 +239,7 @@ export async function replayInChild(
 }
 
 /** The same with requests that are in a file already, as `buildRecords` makes it. */
-export async function replayFileInChild(file: string, options: LoadOptions): Promise<LoadResult> {
+async function replayFileInChild(file: string, options: LoadOptions): Promise<LoadResult> {
   const child = spawn(process.execPath, [import.meta.filename, file, JSON.stringify(options)], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -464,7 +464,7 @@ function firstBy(
 }
 
 /** Certificates of which the server has been told that Intune knows them. */
-export function thumbprintsHeard(told: readonly Told[]): Set<string> {
+function thumbprintsHeard(told: readonly Told[]): Set<string> {
   const yes = told.filter(({ call, answer }) => call === 'successNotification' && answer === 'Success');
   return new Set(yes.map(({ thumbprint = '' }) => thumbprint));
 }

@@ -67,7 +67,7 @@ const befalls: Readonly<Record<Fault, (call: Call) => boolean>> = {
 };
 
 /** Words of Intune's list that the stand-in never says by itself. */
-export const neverSaid = [
+const neverSaid = [
   'Unknown',
   'AadKeyIdentifierListMissing',
   'RegisteredKeyMismatch',

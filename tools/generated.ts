@@ -218,7 +218,7 @@ ${sections.join('\n')}`;
 }
 
 /** A command and all below it that do something or list what does, by the order of their making. */
-export function commandsBelow(
+function commandsBelow(
   command: Command,
   path: string = command.name(),
 ): { readonly path: string; readonly command: Command }[] {

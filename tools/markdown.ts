@@ -70,7 +70,7 @@ function cellsOf(row: string): string[] {
 }
 
 /** A row of a table. Bars and line breaks in cells are taken care of. */
-export function tableRow(cells: readonly string[]): string {
+function tableRow(cells: readonly string[]): string {
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll(/\s*\n\s*/g, ' ')).join(' | ')} |`;
 }
 

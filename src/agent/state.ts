@@ -50,6 +50,22 @@ const certificateStores = ['my', 'root', 'intermediate'] as const;
 /** One of `certificateStores`. */
 export type CertificateStore = (typeof certificateStores)[number];
 
+/** What a profile brought that gives the device a key with its certificate. */
+const identityFields = {
+  profileId,
+  version: z.int(),
+  displayName: z.string(),
+  /** Of the leaf, which is in `my`. */
+  thumbprint,
+  /** Name of the private key's file in `keys/`. */
+  keyFile,
+  serialNumber: z.string(),
+  notBefore: instant,
+  notAfter: instant,
+  /** From the issuing CA up to the root, which is the last. */
+  chain: z.array(thumbprint).min(1),
+};
+
 const profileRecord = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('trustedCertificate'),
@@ -61,34 +77,11 @@ const profileRecord = z.discriminatedUnion('kind', [
   }),
   z.object({
     kind: z.literal('scep'),
-    profileId,
-    version: z.int(),
-    displayName: z.string(),
-    /** Of the leaf, which is in `my`. */
-    thumbprint,
-    /** Name of the private key's file in `keys/`. */
-    keyFile,
-    serialNumber: z.string(),
-    notBefore: instant,
-    notAfter: instant,
+    ...identityFields,
     renewalThresholdPercentage: z.int(),
-    /** From the issuing CA up to the root, which is the last. */
-    chain: z.array(thumbprint).min(1),
     transactionID: z.string(),
   }),
-  z.object({
-    kind: z.enum(['pkcs', 'importedPfx']),
-    profileId,
-    version: z.int(),
-    displayName: z.string(),
-    /** As in the record of a SCEP profile. */
-    thumbprint,
-    keyFile,
-    serialNumber: z.string(),
-    notBefore: instant,
-    notAfter: instant,
-    chain: z.array(thumbprint).min(1),
-  }),
+  z.object({ kind: z.enum(['pkcs', 'importedPfx']), ...identityFields }),
 ]);
 
 /** What a profile brought to this device. */

@@ -5,10 +5,7 @@ import { type Assignment, type Group, type GroupRule, isReached, isRuledIn } fro
 import type { RevocationReason, Standing } from './lifecycle.ts';
 
 /** How far a revocation has come: Graph's words (`managedDeviceCertificateState.revokeStatus`). */
-export const revokeStates = ['none', 'pending', 'failed', 'revoked'] as const;
-
-/** One of `revokeStates`. */
-export type RevokeStatus = (typeof revokeStates)[number];
+export type RevokeStatus = 'none' | 'pending' | 'failed' | 'revoked';
 
 /** A certificate that a successNotification told of. */
 export interface CertificateRecord {

@@ -118,7 +118,7 @@ export async function correspondenceOnRecord(
 const sourceOf = ({ tenant, appId }: IntuneChoice): string => `${tenant}/${appId}`.toLowerCase();
 
 /** Begins at once, and goes on. */
-export function startCorrespondence({
+function startCorrespondence({
   ra,
   connectors,
   log,

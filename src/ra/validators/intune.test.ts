@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { constants, createHash, createPublicKey, verify } from 'node:crypto';
-import { Writable } from 'node:stream';
 import { after, afterEach, before, test } from 'node:test';
 import { pino } from 'pino';
 import {
@@ -33,15 +32,7 @@ import { intuneClouds } from './intune-service.ts';
 const intuneResource = 'https://api.manage.microsoft.com';
 const transactionID = 'D5F7A8';
 const logged: string[] = [];
-const log = pino(
-  { level: 'debug' },
-  new Writable({
-    write: (chunk, _encoding, done) => {
-      logged.push(String(chunk));
-      done();
-    },
-  }),
-);
+const log = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) });
 const accepted = { verdict: 'accept', names: 'vouched', directory: 'as-requested' };
 const opened: IntuneValidator[] = [];
 afterEach(async () => {

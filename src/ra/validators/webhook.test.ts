@@ -7,7 +7,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
@@ -50,15 +49,7 @@ const request: EnrolmentRequest = {
 };
 
 const logged: string[] = [];
-const log = pino(
-  { level: 'debug' },
-  new Writable({
-    write: (chunk, _encoding, done) => {
-      logged.push(String(chunk));
-      done();
-    },
-  }),
-);
+const log = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) });
 
 /** What the service was sent. */
 interface Question {
