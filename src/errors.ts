@@ -191,7 +191,7 @@ const table = {
     http: 400,
     text: 'the request is not what this interface takes',
     cause: 'A JSON or form body lacks a field, has one of the wrong type, or has one that is not known.',
-    mend: 'The log names the field; compare both versions if an agent or a connector sent it.',
+    mend: 'Mend what the message names; at a door the log has it. If an agent or a connector sent it, compare both versions.',
   },
   profile_invalid: {
     kind: 'malformed',
@@ -360,7 +360,7 @@ const table = {
     failInfo: 'badRequest',
     text: 'the device is not enrolled',
     cause: 'The challenge names a device that is not, or no longer, enrolled in the MDM.',
-    mend: 'Enrol the device again, or remove its SCEP profile.',
+    mend: 'Enrol the device again, or remove its SCEP profile. `leafgate mdm devices` shows ids and states.',
   },
   profile_not_assigned: {
     kind: 'refused',
@@ -385,6 +385,14 @@ const table = {
     cause:
       'A PKCS connector brought a PFX too late: its lease is over, the device is gone, or another connector has the request.',
     mend: 'Nothing: the connector revokes the certificate. If it happens often, find out why it is slow.',
+  },
+  import_refused: {
+    kind: 'refused',
+    http: 502,
+    text: 'Graph does not take the PFX',
+    cause:
+      'The app registration lacks the permission, the user is not known there, or a field is not as Graph has it: its own words are in the message.',
+    mend: 'Give the app registration DeviceManagementConfiguration.ReadWrite.All (in the built-in MDM: `mdm.applications[].roles`); import the user first.',
   },
   pfx_unopened: {
     kind: 'refused',

@@ -80,11 +80,14 @@ function addDirectory(mdm: Command): void {
       const tokens = await run(options, (opened) =>
         opened.importDevices(rows, { lifetimeMs: options.hours * HOUR_MS }),
       );
-      printRows(
-        rowsOf(tokens),
-        { serialNumber: 'Serial number', token: 'Token', expiresAt: 'Expires' },
-        options,
-      );
+      const changed = rows.length - tokens.length;
+      if (options.json !== true && changed > 0) console.log(`${changed} devices changed`);
+      if (options.json === true || tokens.length > 0)
+        printRows(
+          rowsOf(tokens),
+          { serialNumber: 'Serial number', token: 'Token', expiresAt: 'Expires' },
+          options,
+        );
     });
 }
 

@@ -271,3 +271,16 @@ test('a device without an agent is taken in, and its profiles are exported as a 
   assert.match(text, /<Delete>/);
   assert.match(text, /SCEP/);
 });
+
+test('a device is shown with its user and whether it keeps the rules', async () => {
+  const { deviceId, deviceName } = (await json('devices'))[0];
+  const csv = `deviceId,userPrincipalName\n${deviceId},ada@example.com\n`;
+  assert.equal(await mdm('import-devices', write('devices.csv', csv)), '1 devices changed\n');
+  const shown = async () =>
+    (await mdm('devices')).split('\n').find((line) => line.includes(`  ${deviceName}  `)) ?? '';
+  assert.match(await shown(), /ada@example\.com +\w+ +compliant$/);
+  await mdm('non-compliant', deviceId, '--grace-hours', '72', '--measure', 'revoke');
+  assert.match(await shown(), /non-compliant: revoke from 20/);
+  await mdm('compliant', deviceId);
+  assert.match(await shown(), / +compliant$/);
+});

@@ -3,11 +3,12 @@ import { type Command, Option } from 'commander';
 import { PkiError } from '../errors.ts';
 import { replaceFile } from '../keys/index.ts';
 import { type Platform, platforms } from '../mdm/device.ts';
+import type { Device } from '../mdm/index.ts';
 import { type ExportOrder, exportFormats, exportProfiles } from '../parts/profile-export.ts';
 import { openLog, systemClock } from '../telemetry.ts';
 import { configOption, loadConfig } from './context.ts';
 import { fileText } from './input.ts';
-import { loadMdmConfig, type MdmOptions, rowsOf, run, userNamed } from './mdm-context.ts';
+import { loadMdmConfig, type MdmOptions, run, userNamed } from './mdm-context.ts';
 import { addMdmFleet } from './mdm-fleet.ts';
 import { positiveInteger, printFacts, printRows } from './output.ts';
 
@@ -44,7 +45,9 @@ const deviceColumns = {
   deviceName: 'Name',
   serialNumber: 'Serial number',
   platform: 'Platform',
+  userPrincipalName: 'User',
   state: 'State',
+  compliance: 'Compliance',
   lastSyncAt: 'Last check-in',
 };
 const stateColumns = {
@@ -52,6 +55,7 @@ const stateColumns = {
   profileId: 'Profile',
   status: 'Status',
   issuanceState: 'State',
+  hResult: 'Error',
   thumbprint: 'Thumbprint',
   notAfter: 'Expires',
 };
@@ -91,7 +95,13 @@ export function addMdm(program: Command): void {
     .option(...configOption)
     .option('--json', 'for machines')
     .action(async (options: MdmOptions) => {
-      printRows(await run(options, async (opened) => rowsOf(opened.devices())), deviceColumns, options);
+      const devices = await run(options, async (opened) => opened.devices());
+      const rows = devices.map((device) => ({
+        ...device,
+        userPrincipalName: device.user?.userPrincipalName,
+        compliance: complianceOf(device),
+      }));
+      printRows(rows, deviceColumns, options);
     });
   mdm
     .command('add-device')
@@ -124,7 +134,11 @@ export function addMdm(program: Command): void {
     .action(async (options: MdmOptions & { readonly device?: string }) => {
       const { profileStatusOf } = await import('../mdm/index.ts');
       const states = await run(options, async (opened) => opened.profileStates(options.device));
-      const rows = states.map((state) => ({ ...state, status: profileStatusOf(state.issuanceState) }));
+      const rows = states.map((state) => ({
+        ...state,
+        status: profileStatusOf(state.issuanceState),
+        hResult: state.errorCode === undefined ? undefined : hex(state.errorCode),
+      }));
       printRows(rows, stateColumns, options);
     });
   mdm
@@ -231,6 +245,19 @@ function exportOrderOf(deviceId: string, options: ExportOptions): ExportOrder {
       ? {}
       : { pkcs12: { file: pkcs12, ...(pkcs12Password === undefined ? {} : { password: pkcs12Password }) } }),
   };
+}
+
+/** An HRESULT as Windows shows it, whether it was stored signed or unsigned. */
+function hex(hResult: number): string {
+  return `0x${(hResult >>> 0).toString(16).padStart(8, '0')}`;
+}
+
+/** What an administrator has said of a device, and since when it counts. */
+function complianceOf({ nonCompliance }: Device): string {
+  if (nonCompliance === undefined) return 'compliant';
+  const { graceUntil, measure } = nonCompliance;
+  const isOver = graceUntil <= systemClock.now();
+  return `non-compliant: ${measure} ${isOver ? 'since' : 'from'} ${graceUntil.toISOString().slice(0, 16)}Z`;
 }
 
 function profileIn(file: string): unknown {

@@ -131,11 +131,11 @@ test('a device of the table joins with its own token, and no other device does',
   const profileIds = (await opened.mdm.checkIn(device, [])).profiles.map(({ profileId }) => profileId);
   assert.ok(profileIds.includes('kiosk-root'));
 
-  // A device that is there is changed by its id.
+  // A device that is there is changed by its id; what a row does not say stays.
   await opened.mdm.importDevices([{ deviceId: device.deviceId, wifiMacAddress: '00:11:22:33:44:55' }]);
   const attributes = opened.mdm.device(device.deviceId)?.attributes;
   assert.equal(attributes?.wifiMacAddress, '00:11:22:33:44:55');
-  assert.equal(attributes?.fullyQualifiedDomainName, undefined);
+  assert.equal(attributes?.fullyQualifiedDomainName, 'k1.example.com');
 });
 
 function rootOf({ mdm }: Pick<OpenMdm, 'mdm'>): string {

@@ -188,9 +188,9 @@ export class FleetStore {
     return this.#changeDevice(deviceId, at, sql, user === undefined ? null : JSON.stringify(user));
   }
 
-  /** `false` if there is no such device. */
-  setDeviceAttributes(deviceId: string, attributes: DeviceAttributes, at: Date): Promise<boolean> {
-    const sql = 'UPDATE device SET attributes = ?2 WHERE deviceId = ?1';
+  /** `false` if there is no such device. What is absent stays as it is. */
+  mergeDeviceAttributes(deviceId: string, attributes: DeviceAttributes, at: Date): Promise<boolean> {
+    const sql = `UPDATE device SET attributes = json_patch(coalesce(attributes, '{}'), ?2) WHERE deviceId = ?1`;
     return this.#changeDevice(deviceId, at, sql, JSON.stringify(attributes));
   }
 

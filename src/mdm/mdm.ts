@@ -317,7 +317,8 @@ export class Mdm {
   }
 
   /**
-   * Takes devices over from a directory or an inventory: a row with `deviceId` changes a device that has joined; one with
+   * Takes devices over from a directory or an inventory: a row with `deviceId` changes a device that has joined, and leaves as it
+   * is what the row does not say; one with
    * `serialNumber` makes an enrolment token that lets only the device of that number join, and gives it what the row says.
    * A serial number alone proves nothing, so that no device gets a user by claiming one.
    *
@@ -352,7 +353,7 @@ export class Mdm {
         tokens.push({ serialNumber, ...made });
       } else if (row.deviceId !== undefined) {
         const { deviceId } = row;
-        await this.#store.fleet.setDeviceAttributes(deviceId, attributes, at);
+        await this.#store.fleet.mergeDeviceAttributes(deviceId, attributes, at);
         if (user !== undefined) await this.#store.fleet.setDeviceUser(deviceId, user, at);
         for (const groupId of groupIds) {
           await this.#store.fleet.setMember({ groupId, deviceId, membership: 'in' }, at);
@@ -402,7 +403,12 @@ export class Mdm {
    */
   async setDeviceState(deviceId: string, state: DeviceState): Promise<void> {
     const changed = await this.#store.fleet.setDeviceState(deviceId, state, this.#parts.clock.now());
-    if (!changed) throw new PkiError('device_unknown', `no device ${deviceId} that can become ${state}`);
+    if (!changed) {
+      const is = this.#store.device(deviceId)?.state;
+      const why =
+        is === undefined ? `no device ${deviceId}` : `${deviceId} is ${is}, and cannot become ${state}`;
+      throw new PkiError('device_unknown', why);
+    }
     this.#parts.log.info({ deviceId, state }, 'device state set');
     await this.enforceLifecycle();
   }

@@ -64,7 +64,7 @@ const scepFields = z.strictObject({
     .min(1)
     .refine((usages) => new Set(usages).size === usages.length, 'names a usage twice'),
   /** Bits of the RSA modulus. Intune also offers 1024, which is refused everywhere by now. */
-  keySize: z.union([z.literal(2048), z.literal(4096)]),
+  keySize: z.union([z.literal(2048), z.literal(4096)], '2048 or 4096'),
   /** SHA-256 and up. Intune also offers `sha1`, which is not offered here. */
   hashAlgorithm: z.literal('sha2').default('sha2'),
   extendedKeyUsages: z
@@ -472,11 +472,12 @@ export function parseProfile(value: unknown): Profile {
     throw new PkiError('profile_invalid', `kind: one of ${Object.keys(schemas).join(', ')}`);
   const parsed = known[1].safeParse(value);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    throw new PkiError(
-      'profile_invalid',
-      `${issue?.path.join('.') || 'profile'}: ${issue?.message ?? 'not valid'}`,
+    const [issue] = parsed.error.issues;
+    const why = (issue?.message ?? 'not valid').replace(
+      /^Invalid input: expected (\w+), received undefined$/,
+      'is missing',
     );
+    throw new PkiError('profile_invalid', `${issue?.path.join('.') || 'profile'}: ${why}`);
   }
   const profile = parsed.data;
   if (profile.kind === 'trustedCertificate') trustedCertificateOf(profile);

@@ -109,9 +109,11 @@ describe('nothing is imported', () => {
   test('that Graph refuses: its own words are in the message', async () => {
     answers = [{ status: 400, body: JSON.stringify({ error: { code: 'BadRequest', message: 'keyName' } }) }];
     await assert.rejects(importPfx(imported, access), {
-      code: 'server_answer',
+      code: 'import_refused',
       message: /BadRequest, keyName/,
     });
+    answers = [{ status: 404, body: '<html>' }];
+    await assert.rejects(importPfx(imported, access), { code: 'server_answer' });
   });
 });
 

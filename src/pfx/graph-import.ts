@@ -68,7 +68,7 @@ const graphError = z.object({ error: z.object({ code: z.string(), message: z.str
  * @returns the certificate that was imported
  * @throws PkiError `pkcs12_password`, `pkcs12_malformed`; `request_malformed` for a password that is not ASCII;
  *   `key_capability` if the connector's key is not RSA of 2048 bits and up; `token_refused`, `server_unreachable`;
- *   `server_answer` with Graph's own words if it refuses.
+ *   `import_refused` with Graph's own words; `server_answer` if it has none.
  */
 export async function importPfx(imported: ImportedPfx, access: GraphAccess): Promise<Certificate> {
   const body = await importBody(imported);
@@ -111,7 +111,8 @@ export async function importPfx(imported: ImportedPfx, access: GraphAccess): Pro
     if (answer.status >= 200 && answer.status < 300) return body.certificate;
     const said = graphError.safeParse(jsonIn(answer.body)).data?.error;
     const detail = said === undefined ? '' : `: ${said.code}, ${said.message.slice(0, 500)}`;
-    const code = answer.status === 429 || answer.status >= 500 ? 'server_unreachable' : 'server_answer';
+    const isBusy = answer.status === 429 || answer.status >= 500;
+    const code = isBusy ? 'server_unreachable' : said === undefined ? 'server_answer' : 'import_refused';
     throw new PkiError(code, `Graph: HTTP ${answer.status}${detail}`);
   } finally {
     client.close();
