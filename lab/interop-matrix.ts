@@ -1,11 +1,13 @@
 /** Every SCEP client through every operation, over the edge; and the table of what was seen. */
 import { X509Certificate } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { parsePem, parsePublicKeyInfo, sameOctets } from '../src/codec/index.ts';
 import { type Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
 import { enrolWithLeafgate } from './our-client.ts';
-import { type Recorder, type SeenMessage, startRecorder } from './recorder.ts';
+import { type Recorder, type SeenManner, type SeenMessage, startRecorder } from './recorder.ts';
 import type { Tenant } from './tenant.ts';
 import {
   clients,
@@ -47,12 +49,17 @@ export const matrixEndpoints = [
 
 type EndpointName = (typeof matrixEndpoints)[number]['name'];
 
-/** What became of a visit, and what the client sent. */
+/** What became of a visit, what the client was to ask for, and what it sent. */
 interface Visit {
+  readonly task: EnrolmentTask;
+  readonly endpoint: string;
   readonly result: EnrolmentResult;
-  readonly operations: ReadonlySet<string>;
+  readonly operations: readonly string[];
   readonly messages: readonly SeenMessage[];
 }
+
+/** A client at work: enrols or renews, as the task says. */
+type Perform = (task: EnrolmentTask) => Promise<EnrolmentResult>;
 
 /** One row of the table. */
 interface Row {
@@ -68,6 +75,7 @@ interface Row {
 
 interface AuditRow {
   readonly code: string;
+  readonly detail: { readonly endpoint?: string; readonly transactionID?: string };
 }
 
 interface HeldRow {
@@ -90,7 +98,9 @@ const manners = [
   { digest: 'sha1', cipher: 'des-ede3-cbc', keyTransport: 'pkcs1v15' },
 ] as const;
 
-const HELD_WAIT_MS = 40_000;
+/** As the codec calls it. */
+const PKCS1 = 'rsaes-pkcs1-v1_5';
+const HELD_WAIT_MS = 100_000;
 const HELD_LOOK_MS = 500;
 
 /** Runs the clients; every check that fails is a failure of the run. */
@@ -116,6 +126,8 @@ export class Matrix {
   async run(): Promise<void> {
     // The slowest operation, which is mostly waiting, begins first and is looked at last.
     const polls = Object.entries(clients).map(([name, client]) => ({ name, polled: this.#poll(client) }));
+    // Until then a failure must not end the run.
+    for (const { polled } of polls) polled.catch(() => {});
     for (const [name, client] of Object.entries(clients)) {
       this.#checks.section(name);
       await this.#runClient(name, client, 'rsa-2048');
@@ -124,12 +136,16 @@ export class Matrix {
     this.#checks.section('leafgate scep, other algorithms');
     for (const manner of manners) {
       await this.#checks.check(`enrols with ${Object.values(manner).join(', ')}`, async () => {
-        const { row } = await this.#enrolAt('one-time', 'leafgate scep', 'rsa-2048', (task) =>
+        const { row, seen } = await this.#enrolAt('one-time', 'leafgate scep', 'rsa-2048', (task) =>
           enrolWithLeafgate(task, manner),
         );
+        const { digest, cipher, keyTransport } = seen;
+        const want = { ...manner, keyTransport: manner.keyTransport.replace(/^pkcs1v15$/, PKCS1) };
+        demandSame({ digest, cipher, keyTransport }, want, 'the message is not made as it was asked for');
         return row.message;
       });
     }
+    await this.#runOtherOperations();
     this.#checks.section('polling to approval');
     for (const { name, polled } of polls) {
       await this.#checks.check(`${name} has its certificate after the approval`, async () => {
@@ -143,7 +159,7 @@ export class Matrix {
 
   async #runClient(name: string, client: ScepClient, key: KeyAlgorithm): Promise<void> {
     const { enrol } = client;
-    const perform = (task: EnrolmentTask) => enrol(this.#ground.thirdParty, { ...task, key });
+    const perform: Perform = (task) => enrol(this.#ground.thirdParty, task);
     let enrolled: Enrolled | undefined;
     let row: Row | undefined;
     await this.#checks.check(`enrols with a one-time challenge, ${keyNames[key]}`, async () => {
@@ -156,38 +172,45 @@ export class Matrix {
     const first: Enrolled = enrolled;
     const told: Row = row;
     await this.#checks.check(`renews, ${keyNames[key]}`, async () => {
-      const renewed = await this.#at('renewal', client.singleDes, '', (task) =>
-        perform({ ...task, ...namesIn(first.certificatePem), renewalOf: first }),
+      const asked = { key, ...namesIn(first.certificatePem), renewalOf: first };
+      const renewed = await this.#at('renewal', client.singleDes, '', perform, asked);
+      const certificate = demandAsAsked(renewed);
+      const [before, after] = [first, certificate].map((each) => new X509Certificate(each.certificatePem));
+      demand(before?.serialNumber !== after?.serialNumber, 'it is the old certificate');
+      demandSame(after?.subject, before?.subject, 'the subject is not the old one');
+      demandSame(after?.subjectAltName, before?.subjectAltName, 'the subjectAltName is not the old one');
+      const sent = demandMirrored(renewed);
+      // Nothing else vouches for it: there was no challenge.
+      demand(
+        sameOctets(sent.signerSpki, spkiIn(first.certificatePem)),
+        'another key than the old one signed',
       );
-      const certificate = demandEnrolled(renewed.result);
-      demand(certificate.certificatePem !== first.certificatePem, 'it is the old certificate');
-      const dialect = renewed.messages.at(-1)?.messageType ?? 'nothing';
-      const sameKey = publicKeyIn(certificate.certificatePem) === publicKeyIn(first.certificatePem);
-      told.renew = `${dialect}, ${sameKey ? 'same' : 'new'} key`;
+      const isSame = sameOctets(spkiIn(certificate.certificatePem), spkiIn(first.certificatePem));
+      told.renew = `${sent.messageType}, ${isSame ? 'same' : 'new'} key`;
       await this.#keep(`${name}, ${keyNames[key]}, renewed`, certificate);
       return told.renew;
     });
     await this.#checks.check(`is refused with a wrong challenge, ${keyNames[key]}`, async () => {
-      const refused = await this.#at('one-time', client.singleDes, 'not-the-challenge', perform);
-      told.refuse = await this.#demandRefused(refused.result, 'challenge_unknown');
+      const refused = await this.#at('one-time', client.singleDes, 'not-the-challenge', perform, { key });
+      told.refuse = await this.#demandRefused(refused, 'challenge_unknown');
       return told.refuse;
     });
     if (key !== 'rsa-2048') return;
     await this.#checks.check('enrols with the static secret', async () => {
       const { staticSecret } = this.#ground.tenant;
       const done = await this.#at('static', client.singleDes, staticSecret, perform);
-      const certificate = demandEnrolled(done.result);
+      const certificate = demandAsAsked(done);
       await this.#keep(`${name}, static secret`, certificate);
       return new X509Certificate(certificate.certificatePem).serialNumber;
     });
     await this.#checks.check('is refused with a wrong static secret', async () => {
       const refused = await this.#at('static', client.singleDes, 'not-the-secret', perform);
-      return await this.#demandRefused(refused.result, 'challenge_unknown');
+      return await this.#demandRefused(refused, 'challenge_unknown');
     });
     if (client.singleDes) {
       await this.#checks.check('is refused where single DES is not allowed', async () => {
         const refused = await this.#at('static', undefined, this.#ground.tenant.staticSecret, perform);
-        return await this.#demandRefused(refused.result, 'algorithm_refused');
+        return await this.#demandRefused(refused, 'algorithm_refused');
       });
     }
   }
@@ -196,14 +219,13 @@ export class Matrix {
     endpoint: EndpointName,
     client: string,
     key: KeyAlgorithm,
-    perform: (task: EnrolmentTask) => Promise<EnrolmentResult>,
+    perform: Perform,
     singleDes?: true,
-  ): Promise<{ readonly enrolled: Enrolled; readonly row: Row }> {
-    const { result, operations, messages } = await this.#at(endpoint, singleDes, 'fresh', perform);
-    const enrolled = demandEnrolled(result);
-    const seen = messages.at(-1);
-    if (seen === undefined) throw new Error('the client has sent nothing');
-    demand(operations.has('GetCACert'), 'the client has not asked for the CA certificates');
+  ): Promise<{ readonly enrolled: Enrolled; readonly row: Row; readonly seen: SeenMessage }> {
+    const visit = await this.#at(endpoint, singleDes, 'fresh', perform, { key });
+    const enrolled = demandAsAsked(visit);
+    const seen = demandMirrored(visit);
+    demand(visit.operations.includes('GetCACert'), 'the client has not asked for the CA certificates');
     const row: Row = {
       client,
       key: keyNames[key],
@@ -215,7 +237,7 @@ export class Matrix {
       refuse: '',
     };
     await this.#keep(`${client}, ${keyNames[key]}, ${row.message}`, enrolled);
-    return { enrolled, row };
+    return { enrolled, row, seen };
   }
 
   /** Enrols where a person has to approve, approves, and answers how the client came to its certificate. */
@@ -223,9 +245,10 @@ export class Matrix {
     this.#count += 1;
     const common = `waits-${this.#count}`;
     let isOver = false;
-    const going = this.#at('approval', client.singleDes, 'fresh', (task) =>
-      client.enrol(this.#ground.thirdParty, { ...task, commonName: common }),
-    ).finally(() => {
+    let isApproved = false;
+    const perform: Perform = (task) => client.enrol(this.#ground.thirdParty, task);
+    const asked = { commonName: common, timeoutMs: HELD_WAIT_MS };
+    const going = this.#at('approval', client.singleDes, 'fresh', perform, asked).finally(() => {
       isOver = true;
     });
     // Heard of below; until then it must not count as forgotten.
@@ -237,17 +260,20 @@ export class Matrix {
       const own = held.find(({ subject }) => subject.includes(common));
       if (own !== undefined) {
         await leafgate('ca', 'approve', String(own.id), ...config, '--comment', 'interop');
+        isApproved = true;
         break;
       }
       if (isOver || performance.now() > deadline) break;
       await new Promise((resolve) => setTimeout(resolve, HELD_LOOK_MS));
     }
-    const { result, messages } = await going;
-    const certificate = demandEnrolled(result);
+    const visit = await going;
+    demand(isApproved || !visit.result.ok, 'it had its certificate before anybody approved');
+    const certificate = demandAsAsked(visit);
     await this.#keep(`approved ${common}`, certificate);
-    const last = messages.at(-1)?.messageType;
-    demand(messages.length > 1, 'it had its certificate at once');
-    return last === 'CertPoll' ? 'CertPoll' : `${last} again`;
+    const [first] = visit.messages;
+    demandSame(first?.answer?.pkiStatus, 'PENDING', 'the first answer');
+    const { messageType } = demandMirrored(visit);
+    return messageType === 'CertPoll' ? messageType : `${messageType} again`;
   }
 
   /** One visit to an endpoint. `fresh`: with a new one-time challenge. */
@@ -255,14 +281,15 @@ export class Matrix {
     endpoint: EndpointName,
     singleDes: true | undefined,
     challenge: string,
-    perform: (task: EnrolmentTask) => Promise<EnrolmentResult>,
+    perform: Perform,
+    asked: Partial<EnrolmentTask> = {},
   ): Promise<Visit> {
     this.#count += 1;
     const number = this.#count;
     const name = singleDes === undefined ? endpoint : `${endpoint}-legacy`;
     const recorder = await this.#recorderFor(name, endpoint === 'approval' ? number : 0);
-    const before = recorder.messages.length;
-    const result = await perform({
+    const before = { messages: recorder.messages.length, operations: recorder.operations.length };
+    const task: EnrolmentTask = {
       url: recorder.url,
       workFolder: join(this.#ground.folder, 'clients', String(number)),
       challenge: challenge === 'fresh' ? await this.#oneTime(name, number) : challenge,
@@ -270,8 +297,16 @@ export class Matrix {
       // QUIRK micromdm scepclient: has no subjectAltName in a renewal.
       ...(singleDes === undefined ? { dnsName: `interop-${number}.lab.test` } : {}),
       caCertificatesPem: this.#ground.caCertificatesPem,
-    });
-    return { result, operations: recorder.operations, messages: recorder.messages.slice(before) };
+      ...asked,
+    };
+    const result = await perform(task);
+    return {
+      task,
+      endpoint: name,
+      result,
+      operations: recorder.operations.slice(before.operations),
+      messages: recorder.messages.slice(before.messages),
+    };
   }
 
   /** A client may come back to its URL; those that are there at the same time have one each. */
@@ -304,18 +339,67 @@ export class Matrix {
     return made.challenge;
   }
 
-  /** A refusal proves something only if the server refused, and for the expected reason. */
-  async #demandRefused(result: EnrolmentResult, code: string): Promise<string> {
+  /** A refusal proves something only if the server refused this very visit, and for the expected reason. */
+  async #demandRefused(visit: Visit, code: string): Promise<string> {
+    const { result, endpoint, messages } = visit;
     demand(!result.ok, 'a certificate was issued');
-    const [newest] = await leafgateJson<AuditRow[]>(
+    const told = `the client: ${result.log.slice(-600)}`;
+    const sent = messages.at(-1);
+    demandSame(sent?.answer?.pkiStatus, 'FAILURE', `the answer; ${told}`);
+    const refusals = await leafgateJson<AuditRow[]>(
       ...['audit', 'list', '--config', this.#ground.tenant.configs.server],
-      ...['--event', 'enrolment.refused', '--limit', '1'],
+      ...['--event', 'enrolment.refused', '--limit', '20'],
     );
-    demand(
-      newest?.code === code,
-      `the audit list says ${newest?.code}; the client: ${result.log.slice(-600)}`,
+    // Clients make it from their key, which is new with each visit.
+    const refusal = refusals.find(
+      ({ detail }) => detail.endpoint === endpoint && detail.transactionID === sent?.transactionID,
     );
+    demandSame(refusal?.code, code, `the audit list; ${told}`);
     return code;
+  }
+
+  /** What only our own client asks for: the inquiries of RFC 8894 §3.3.4 and §3.3.5. */
+  async #runOtherOperations(): Promise<void> {
+    this.#checks.section('leafgate scep, other operations');
+    const done = await this.#at('renewal', undefined, 'fresh', (task) => enrolWithLeafgate(task));
+    const certificate = demandAsAsked(done);
+    const folder = ['--folder', join(certificate.workFolder, 'client')];
+    const { serialNumber } = new X509Certificate(certificate.certificatePem);
+    const other = this.#made[0];
+    if (other === undefined) throw new Error('no client has a certificate');
+    const file = join(this.#ground.folder, 'fetched.pem');
+    const recorder = await this.#recorderFor('renewal', 0);
+    const inquire = async (messageType: string, ...command: readonly string[]) => {
+      await leafgate('scep', ...command, ...folder, '--out', file);
+      const { messageType: sent, answer } = recorder.messages.at(-1) ?? {};
+      demandSame([sent, answer?.pkiStatus], [messageType, 'SUCCESS'], 'the exchange');
+      return await readFile(file, 'utf8');
+    };
+    for (const [whose, pem] of [
+      ['its own certificate', certificate.certificatePem],
+      ['that of another client', await readFile(other.file, 'utf8')],
+    ] as const)
+      await this.#checks.check(`GetCert fetches ${whose}`, async () => {
+        const want = new X509Certificate(pem);
+        const fetched = new X509Certificate(await inquire('GetCert', 'cert', want.serialNumber));
+        demand(fetched.raw.equals(want.raw), 'it is another certificate');
+        return want.serialNumber;
+      });
+    await this.#checks.check('GetCRL fetches the CRL that is published', async () => {
+      const [fetched] = parsePem(await inquire('GetCRL', 'crl'), 'X509 CRL');
+      const answer = await fetch(this.#ground.tenant.urls.crl);
+      const published = new Uint8Array(await answer.arrayBuffer());
+      demand(answer.ok && sameOctets(fetched ?? Uint8Array.of(), published), 'it is another CRL');
+      return `${published.length} octets`;
+    });
+    await this.#checks.check('GetCert of a certificate that does not exist is badCertId', async () => {
+      const said = await leafgate('scep', 'cert', '0badc0de', ...folder).then(
+        () => 'a certificate came',
+        (cause: { readonly stderr?: string }) => cause.stderr ?? '',
+      );
+      demand(/refused, badCertId: /.test(said), said);
+      return `asked by the holder of ${serialNumber}`;
+    });
   }
 
   async #keep(name: string, { certificatePem }: Enrolled): Promise<void> {
@@ -355,7 +439,7 @@ function upstream(version = 'unknown'): string {
 }
 
 function mannerOf({ digest, cipher, keyTransport }: SeenMessage): string {
-  const transport = keyTransport === 'rsaes-pkcs1-v1_5' ? 'PKCS #1 v1.5' : 'OAEP';
+  const transport = keyTransport === PKCS1 ? 'PKCS #1 v1.5' : 'OAEP';
   return [
     digest.toUpperCase().replace('SHA', 'SHA-'),
     cipher.replace('-cbc', '').toUpperCase(),
@@ -375,6 +459,42 @@ function namesIn(certificatePem: string): Pick<EnrolmentTask, 'commonName' | 'dn
   return { commonName, ...(dnsName === undefined ? {} : { dnsName }) };
 }
 
-function publicKeyIn(certificatePem: string): string {
-  return new X509Certificate(certificatePem).publicKey.export({ format: 'jwk' }).n ?? certificatePem;
+function spkiIn(certificatePem: string): Uint8Array {
+  return new X509Certificate(certificatePem).publicKey.export({ format: 'der', type: 'spki' });
+}
+
+function demandSame(found: unknown, want: unknown, what: string): void {
+  demand(
+    isDeepStrictEqual(found, want),
+    `${what}: ${JSON.stringify(found)} instead of ${JSON.stringify(want)}`,
+  );
+}
+
+/** A certificate with the names and the key that the client was told to ask for. */
+function demandAsAsked({ result, task }: Visit): Enrolled {
+  const enrolled = demandEnrolled(result);
+  const { subject, subjectAltName, publicKey } = new X509Certificate(enrolled.certificatePem);
+  const { commonName, dnsName, key = 'rsa-2048' } = task;
+  // QUIRK micromdm scepclient: adds a country and a unit of its own.
+  const has = (attribute: string) => subject.split('\n').includes(attribute);
+  demand(has(`CN=${commonName}`) && has('O=Lab'), `the subject is ${JSON.stringify(subject)}`);
+  demandSame(subjectAltName, dnsName === undefined ? undefined : `DNS:${dnsName}`, 'the subjectAltName');
+  const { modulusLength, namedCurve } = publicKey.asymmetricKeyDetails ?? {};
+  const curves: Readonly<Record<string, KeyAlgorithm>> = { prime256v1: 'p-256', secp384r1: 'p-384' };
+  demandSame(curves[namedCurve ?? ''] ?? `rsa-${modulusLength}`, key, 'the key');
+  return enrolled;
+}
+
+/** The message that was answered with the certificate, in the client's own algorithms. */
+function demandMirrored({ messages }: Visit): SeenMessage {
+  const sent = messages.at(-1);
+  if (sent === undefined) throw new Error('the client has sent nothing');
+  demandSame(sent.answer?.pkiStatus, 'SUCCESS', 'the last answer');
+  const { digest, cipher, keyTransport } = sent;
+  // RFC 8894 §3.1: to a key on a curve nothing is transported.
+  const isRsa = parsePublicKeyInfo(sent.signerSpki).type === 'rsa';
+  const want: SeenManner = { digest, cipher, keyTransport: isRsa ? keyTransport : '' };
+  const { pkiStatus: _, ...found } = sent.answer ?? {};
+  demandSame(found, want, 'the answer is not made like the message');
+  return sent;
 }

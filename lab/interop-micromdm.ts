@@ -5,6 +5,7 @@ import { startMicromdm } from '../bench/peer-micromdm.ts';
 import { type Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
 import { enrolWithLeafgate } from './our-client.ts';
+import { startRecorder } from './recorder.ts';
 import type { ThirdParty } from './third-party/index.ts';
 
 /** How each thing that was tried came out, by operation; for the table of docs/interop.md. */
@@ -29,10 +30,17 @@ export async function proveOurClient(
     });
   };
   const peer = await startMicromdm(thirdParty);
+  const recorder = await startRecorder(peer.url);
+  /** What the client's last message was, and what the server made of it. */
+  const demandExchange = (messageType: string, pkiStatus: string) => {
+    const seen = recorder.messages.at(-1);
+    const found = `${seen?.messageType}, ${seen?.answer?.pkiStatus}`;
+    demand(found === `${messageType}, ${pkiStatus}`, `the exchange was ${found}`);
+  };
   try {
     const fingerprint = createHash('sha256').update(peer.caCertificateDer).digest('hex');
     const task = {
-      url: peer.url,
+      url: recorder.url,
       challenge: peer.challenge,
       commonName: 'ours-at-micromdm',
       caCertificatesPem: [peer.caCertificatePem],
@@ -57,7 +65,9 @@ export async function proveOurClient(
     });
     await check('enrol', 'enrols', async () => {
       if (!enrolled.ok) throw new Error(enrolled.log.slice(-600));
+      demandExchange('PKCSReq', 'SUCCESS');
       const { serialNumber, subject } = new X509Certificate(enrolled.certificatePem);
+      demand(subject.split('\n').includes('CN=ours-at-micromdm'), subject);
       return `${subject.replace('\n', ', ')}, serial number ${serialNumber}`;
     });
     await check(
@@ -68,6 +78,7 @@ export async function proveOurClient(
         const workFolder = join(folder, 'micromdm-renew');
         const renewed = await enrolWithLeafgate({ ...task, workFolder, renewalOf: enrolled });
         if (!renewed.ok) throw new Error(renewed.log.slice(-600));
+        demandExchange('RenewalReq', 'SUCCESS');
         const [before, after] = [enrolled, renewed].map((each) => new X509Certificate(each.certificatePem));
         demand(before?.serialNumber !== after?.serialNumber, 'the same certificate came back');
         demand(before?.publicKey.equals(after?.publicKey as never) === false, 'the key is the same');
@@ -79,9 +90,11 @@ export async function proveOurClient(
       const refused = await enrolWithLeafgate({ ...task, challenge: 'wrong', workFolder });
       demand(!refused.ok, 'a certificate was issued');
       demand(/the SCEP server refused, badRequest/.test(refused.log), refused.log.slice(-600));
+      demandExchange('PKCSReq', 'FAILURE');
       return 'badRequest';
     });
   } finally {
+    await recorder.close();
     await peer.close();
   }
   return results;

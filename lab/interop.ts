@@ -212,12 +212,14 @@ nothing failed. What stands in the table is what the clients sent, as recorded o
 ${table}
 
 - *message*: digest of the message, content cipher and key transport of its envelope, as the client chose them. The answer has
-  the same.
+  the same; to a key on a curve it is encrypted under the challenge.
 - *poll to approval*: at an endpoint where a certificate manager approves; the last message before the certificate.
 - *renew*: at an endpoint that takes the old certificate for a proof (\`renewal\`, no challenge).
+- Each certificate has the subject, the subjectAltName and the kind of key that the client was told to ask for.
 - *wrong challenge*: the server's reason, from its audit list. The same client is refused with a wrong static secret.
 - Single DES is taken at endpoints with \`dangerAllowSingleDes\` alone; micromdm's client has nothing else.
 
+\`leafgate scep\` has been through GetCert and GetCRL as well, and through other digests, ciphers and OAEP than the table has.
 OpenSSL verifies each certificate with its chain and revocation, and zlint ${versions.zlint} finds no error in it.
 
 ## Our client at another server

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { ClientSession, type EnrolmentResult, type EnrolmentTask } from './third-party/client-session.ts';
 
 const program = fileURLToPath(new URL('../bin/leafgate.js', import.meta.url));
-const WAIT_MINUTES = '0.9';
+const WAIT_MINUTES = 0.9;
 const POLL_SECONDS = '1';
 
 /** How the messages are made; the best that the server offers where absent. */
@@ -43,7 +43,8 @@ export async function enrolWithLeafgate(task: EnrolmentTask, manner: Manner = {}
       : ['renew']),
     ...challenge,
     ...['--folder', folder, '--key', task.key ?? 'rsa-2048'],
-    ...['--wait', WAIT_MINUTES, '--poll-interval', POLL_SECONDS],
+    ...['--wait', String(task.timeoutMs === undefined ? WAIT_MINUTES : (task.timeoutMs / 60_000) * 0.8)],
+    ...['--poll-interval', POLL_SECONDS],
   ]);
   if (asked.exitCode !== 0) return session.failed();
   const read = (name: string) => readFile(join(folder, name), 'utf8');

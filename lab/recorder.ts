@@ -1,33 +1,44 @@
-/** Stands between a SCEP client and the edge, and remembers what the client sent. */
+/** Stands between a SCEP client and a server, and remembers what both sent. */
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { parseEnvelopedData, parsePublicKeyInfo } from '../src/codec/index.ts';
+import { parseEnvelopedData } from '../src/codec/index.ts';
 import { PkiError } from '../src/errors.ts';
 import {
   decodeMessageParameter,
   type MessageType,
+  type PkiMessage,
+  type PkiStatus,
   parseScepQuery,
+  pkiStatusOf,
   readPkiMessage,
   verifyPkiMessage,
 } from '../src/scep/index.ts';
 
-/** One PKIMessage, as far as the clear tells. */
-export interface SeenMessage {
-  readonly messageType: MessageType | undefined;
-  /** `RSA-2048` or a curve: of the certificate that signed it. */
-  readonly signerKey: string;
+/** How a message was signed and encrypted. */
+export interface SeenManner {
   readonly digest: string;
   /** Empty if there is no envelope. */
   readonly cipher: string;
+  /** Of the first recipient; empty if it is no key transport, as with a key on a curve. */
   readonly keyTransport: string;
+}
+
+/** One PKIMessage, as far as the clear tells. */
+export interface SeenMessage extends SeenManner {
+  readonly messageType: MessageType | undefined;
+  readonly transactionID: string;
+  /** DER of the public key that signed it. */
+  readonly signerSpki: Uint8Array;
+  /** What came back; absent if nothing did yet, or no CertRep. */
+  answer?: SeenManner & { readonly pkiStatus: PkiStatus };
 }
 
 /** A running recorder. */
 export interface Recorder {
   /** The URL that takes the place of the target's. */
   readonly url: string;
-  /** Names of the operations that were asked for, each once. */
-  readonly operations: ReadonlySet<string>;
+  /** Names of the operations that were asked for, as they came. */
+  readonly operations: readonly string[];
   readonly messages: readonly SeenMessage[];
   close(): Promise<void>;
 }
@@ -35,7 +46,7 @@ export interface Recorder {
 /** Forwards whatever comes to a URL on loopback. */
 export async function startRecorder(target: string): Promise<Recorder> {
   const { origin, pathname, port } = new URL(target);
-  const operations = new Set<string>();
+  const operations: string[] = [];
   const messages: SeenMessage[] = [];
   const server = createServer((incoming, outgoing) => {
     const chunks: Buffer[] = [];
@@ -43,7 +54,7 @@ export async function startRecorder(target: string): Promise<Recorder> {
     incoming.on('end', () => {
       const body = Buffer.concat(chunks);
       const query = parseScepQuery(incoming.url?.split('?')[1] ?? '');
-      operations.add(query.operation ?? '');
+      operations.push(query.operation ?? '');
       const message = body.length > 0 ? body : decoded(query);
       const seen = message === undefined ? undefined : seenIn(message);
       if (seen !== undefined) messages.push(seen);
@@ -57,7 +68,14 @@ export async function startRecorder(target: string): Promise<Recorder> {
         },
         (answer) => {
           outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
-          answer.pipe(outgoing);
+          const answered: Buffer[] = [];
+          answer.on('data', (chunk: Buffer) => answered.push(chunk));
+          answer.on('end', () => {
+            const read = answerIn(Buffer.concat(answered));
+            if (seen !== undefined && read !== undefined) seen.answer = read;
+            outgoing.end(Buffer.concat(answered));
+          });
+          answer.on('error', () => outgoing.destroy());
         },
       );
       forwarded.on('error', () => outgoing.destroy());
@@ -88,17 +106,35 @@ function decoded({ operation, message }: ReturnType<typeof parseScepQuery>): Uin
 
 /** What cannot be read is the server's to judge. */
 function seenIn(bytes: Uint8Array): SeenMessage | undefined {
+  return ifReadable(() => {
+    const message = verifyPkiMessage(readPkiMessage(bytes));
+    const { messageType, transactionID, signer } = message;
+    return { messageType, transactionID, signerSpki: signer.spki, ...mannerIn(message) };
+  });
+}
+
+/** Nor is what is no CertRep ours: the client judges it. */
+function answerIn(bytes: Uint8Array): SeenMessage['answer'] {
+  return ifReadable(() => {
+    const message = verifyPkiMessage(readPkiMessage(bytes));
+    return { pkiStatus: pkiStatusOf(message.signerInfo), ...mannerIn(message) };
+  });
+}
+
+function mannerIn({ digest, pkcsPKIEnvelope }: PkiMessage): SeenManner {
+  // An answer that is not SUCCESS may have empty content.
+  const envelope =
+    pkcsPKIEnvelope === undefined || pkcsPKIEnvelope.length === 0
+      ? undefined
+      : parseEnvelopedData(pkcsPKIEnvelope);
+  const transport = envelope?.recipients[0]?.keyTransport;
+  const name = transport?.name === 'rsaes-oaep' ? `oaep-${transport.digest}` : transport?.name;
+  return { digest, cipher: envelope?.cipher.name ?? '', keyTransport: name ?? '' };
+}
+
+function ifReadable<Read>(read: () => Read): Read | undefined {
   try {
-    const { messageType, digest, pkcsPKIEnvelope, signer } = verifyPkiMessage(readPkiMessage(bytes));
-    const key = parsePublicKeyInfo(signer.spki);
-    const envelope = pkcsPKIEnvelope === undefined ? undefined : parseEnvelopedData(pkcsPKIEnvelope);
-    return {
-      messageType,
-      digest,
-      signerKey: key.type === 'rsa' ? `RSA-${key.bits}` : key.type === 'ec' ? key.curve : key.oid,
-      cipher: envelope?.cipher.name ?? '',
-      keyTransport: envelope?.recipients[0]?.keyTransport.name ?? '',
-    };
+    return read();
   } catch (cause) {
     if (!(cause instanceof PkiError)) throw cause;
     return undefined;

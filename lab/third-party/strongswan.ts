@@ -10,7 +10,7 @@ import {
 import type { ThirdParty } from './debian.ts';
 
 const POLL_SECONDS = '1';
-const MAX_POLL_SECONDS = '50';
+const POLL_SECONDS_MAX = 50;
 
 /** Which of strongSwan's releases: that of Debian 12, or that of Debian 13, whose SCEP was written anew. */
 export type StrongSwan = Extract<keyof ThirdParty, 'pki' | 'pki6'>;
@@ -63,11 +63,16 @@ export async function enrolWithStrongSwan(
     ...['--scep', '--url', task.url, '--in', keyFile, '--dn', `O=Lab, CN=${task.commonName}`],
     ...(task.dnsName === undefined ? [] : ['--san', task.dnsName]),
     ...renewal,
-    ...['--interval', POLL_SECONDS, '--maxpolltime', MAX_POLL_SECONDS],
+    ...['--interval', POLL_SECONDS, '--maxpolltime', pollSecondsMax(task)],
     ...['--cacert-enc', roles.encryption, '--cacert-sig', roles.signature, ...trusted, '--outform', 'pem'],
   ]);
   if (enrolled.exitCode !== 0) return session.failed();
   return session.finished(enrolled.stdout, await session.read(keyFile));
+}
+
+/** Within the time of the whole enrolment. */
+function pollSecondsMax({ timeoutMs }: EnrolmentTask): string {
+  return String(timeoutMs === undefined ? POLL_SECONDS_MAX : Math.floor((timeoutMs / 1000) * 0.8));
 }
 
 /** QUIRK strongSwan: reads RSA keys in the PKCS #1 form only. */
