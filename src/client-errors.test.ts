@@ -51,6 +51,8 @@ describe('explainClientError', () => {
     ['badrequest', 'any SCEP client badRequest'],
     ['failInfo 2', 'any SCEP client badRequest'],
     ['CA_UNREACHABLE', 'certmonger CA_UNREACHABLE'],
+    ['hash value is not correct', 'Windows 0x80091007'],
+    ["The server's answer is not valid.", 'Windows 0x80072f78'],
     [
       'sscep: reason: Transaction not permitted or supported',
       'sscep reason: Transaction not permitted or supported',

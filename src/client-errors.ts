@@ -1097,7 +1097,9 @@ export function explainClientError(text: string): ClientErrorMatch {
       shown.includes(wanted) ||
       (spelt !== undefined && hResultOf(code) === value && /^(0x|-)/.test(code)) ||
       // A sentence is given with what stood around it, or in part.
-      (code.includes(' ') && wanted.length >= 8 && (wanted.includes(code) || code.includes(wanted)))
+      (code.includes(' ') && wanted.length >= 8 && (wanted.includes(code) || code.includes(wanted))) ||
+      // Windows shows the meaning of its numbers; two words alone occur in many.
+      (wanted.split(/\s+/).length >= 3 && plain(row.means).includes(plain(wanted)))
     );
   });
   const anatomy = value === undefined || value < 0x80000000 ? undefined : anatomyOf(value);
@@ -1113,6 +1115,9 @@ export function explainClientError(text: string): ClientErrorMatch {
           .map(({ row }) => row);
   return { exact, near, ...(anatomy === undefined ? {} : { anatomy }) };
 }
+
+/** As it is typed: without a full stop, and with the apostrophe of a keyboard. */
+const plain = (sentence: string): string => sentence.toLowerCase().replaceAll('’', "'").replace(/\.$/, '');
 
 function anatomyOf(value: number): string {
   const facility = (value >>> 16) & 0x7ff;

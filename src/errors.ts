@@ -749,7 +749,7 @@ const table = {
     http: 503,
     text: 'the server is busy; try again later',
     cause:
-      'More requests came than could have been answered within half a second; these were not even begun.',
+      'More requests came than could have been answered within half a second, or their bodies took more memory than there is for them (docs/limits.md); these were not even begun.',
     mend: 'Nothing if it passes: devices try again. Else give the server more cores or start a second one.',
   },
   tunnel_unavailable: {
@@ -803,7 +803,7 @@ const table = {
     text: 'the command cannot be run as it was given',
     cause:
       'An option or argument of a command is missing, has an impossible value, or names what is not there.',
-    mend: 'The message says which; the command with --help lists what it takes.',
+    mend: 'The same command with --help lists what it takes.',
   },
   key_capability: {
     kind: 'misconfigured',

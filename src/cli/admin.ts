@@ -5,7 +5,7 @@ import { PkiError } from '../errors.ts';
 import { systemClock } from '../telemetry.ts';
 import { operator } from './ca-search.ts';
 import { configOption, withAuthorities } from './context.ts';
-import { type ListingOptions, positiveInteger, printFacts, printRows } from './output.ts';
+import { asCommand, type ListingOptions, positiveInteger, printFacts, printRows } from './output.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -48,11 +48,13 @@ export function addAdmin(program: Command): void {
           if (!config.endpoints.some((item) => item.name === endpoint))
             throw new PkiError('command_invalid', `there is no endpoint “${endpoint}”`);
         }
-        const made = await createAdminToken(
-          store,
-          systemClock,
-          { name, roles: [first, ...more], endpoints: options.endpoint, lifetimeMs: options.days * DAY_MS },
-          operator(),
+        const made = await asCommand(() =>
+          createAdminToken(
+            store,
+            systemClock,
+            { name, roles: [first, ...more], endpoints: options.endpoint, lifetimeMs: options.days * DAY_MS },
+            operator(),
+          ),
         );
         printFacts({ token: made.token, expires: made.expiresAt }, options);
       });

@@ -65,6 +65,10 @@ describe('a certificate manager', () => {
   test('sees nothing where nothing waits, and cannot decide about it', async () => {
     assert.equal(await withConfig('ca', 'pending'), 'none\n');
     assert.equal(await withConfig('ca', 'failed'), 'none\n');
+    // certsrv.msc has views of these names beside the others.
+    await assert.rejects(withConfig('ca', 'list', 'pending'), /leafgate ca pending/);
+    await assert.rejects(withConfig('ca', 'list', 'failed'), /leafgate ca failed/);
+    await assert.rejects(withConfig('ca', 'list', 'denied'), /Allowed choices are all, issued, revoked/);
     await assert.rejects(withConfig('ca', 'pending', '1'), rejectsWith('request_unknown', /no request 1/));
     await assert.rejects(withConfig('ca', 'approve', '1'), rejectsWith('request_unknown', /no request 1/));
     await assert.rejects(

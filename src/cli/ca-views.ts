@@ -1,5 +1,5 @@
 /** `leafgate ca list` and `ca failed`: the views of a CA administrator (certsrv.msc's nodes). */
-import { Argument, type Command } from 'commander';
+import { Argument, type Command, InvalidArgumentError } from 'commander';
 import { PkiError } from '../errors.ts';
 import type { CertificateStatus, PkiStore, StoredAuditEntry } from '../store/index.ts';
 import {
@@ -23,6 +23,19 @@ const statusByView = {
 } as const satisfies Record<string, CertificateStatus | undefined>;
 
 const views = [...Object.keys(statusByView), 'templates'];
+
+/** Views of certsrv.msc that are commands here: they list requests and not certificates. */
+const commandByView: Readonly<Record<string, string>> = { pending: 'ca pending', failed: 'ca failed' };
+
+function viewOf(text: string): string {
+  if (views.includes(text)) return text;
+  const command = commandByView[text];
+  throw new InvalidArgumentError(
+    command === undefined
+      ? `Allowed choices are ${views.join(', ')}.`
+      : `Requests have a command of their own: leafgate ${command}`,
+  );
+}
 
 const failedColumns = {
   number: 'Number',
@@ -57,7 +70,7 @@ export function addCaViews(ca: Command): void {
     ca
       .command('list')
       .description('certificates, newest first; or the templates')
-      .addArgument(new Argument('[view]', 'what to list').choices(views).default('all'))
+      .addArgument(new Argument('[view]', 'what to list').choices(views).argParser(viewOf).default('all'))
       .option(...configOption),
   )
     .option('--after <id>', 'the next page: after the last Request ID of this one', positiveInteger)

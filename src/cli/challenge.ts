@@ -5,7 +5,7 @@ import { PkiError } from '../errors.ts';
 import { hashStaticSecret } from '../ra/index.ts';
 import { operator } from './ca-search.ts';
 import { configOption, withAuthorities } from './context.ts';
-import { type ListingOptions, positiveInteger, printFacts } from './output.ts';
+import { asCommand, type ListingOptions, positiveInteger, printFacts } from './output.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -40,24 +40,29 @@ export function addChallenge(program: Command): void {
         await withAuthorities(options.config, async ({ oneTime }, config) => {
           const named = config.endpoints.find(({ name }) => name === endpoint);
           if (named?.validators.some((validator) => validator.oneTime !== undefined) !== true) {
+            const able = config.endpoints.filter(({ validators }) =>
+              validators.some((validator) => validator.oneTime !== undefined),
+            );
             throw new PkiError(
               'command_invalid',
-              `there is no endpoint “${endpoint}” with the oneTime validator`,
+              `${named === undefined ? 'there is no endpoint' : 'no one-time challenge is taken by the endpoint'} “${endpoint}”; endpoints with the oneTime validator: ${able.map(({ name }) => name).join(', ') || 'none'}`,
             );
           }
           const { device, subject, san, eku, sid, minutes } = options;
-          const made = await oneTime.order(
-            {
-              endpoint,
-              device,
-              subject,
-              // A comma within a name is written `\,`.
-              subjectAltName: san?.split(/(?<!\\), */),
-              extKeyUsage: eku?.split(/, */),
-              securityIdentifier: sid,
-              lifetimeMs: minutes * MINUTE_MS,
-            },
-            operator(),
+          const made = await asCommand(() =>
+            oneTime.order(
+              {
+                endpoint,
+                device,
+                subject,
+                // A comma within a name is written `\,`.
+                subjectAltName: san?.split(/(?<!\\), */),
+                extKeyUsage: eku?.split(/, */),
+                securityIdentifier: sid,
+                lifetimeMs: minutes * MINUTE_MS,
+              },
+              operator(),
+            ),
           );
           printFacts({ challenge: made.challenge, expires: made.expiresAt }, options);
         });

@@ -363,7 +363,7 @@ describe('leafgate ca, audit, challenge', () => {
 
   test('challenge create refuses what could never be used', async () => {
     const refused: readonly (readonly [words: string[], message: RegExp])[] = [
-      [['static'], /no endpoint “static” with the oneTime validator/],
+      [['static'], /no one-time challenge is taken by the endpoint “static”/],
       [['absent'], /no endpoint “absent”/],
       [['one-time', '--minutes', '0'], /a positive whole number/],
       [['one-time', '--minutes', 'Infinity'], /a positive whole number/],

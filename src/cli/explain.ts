@@ -129,6 +129,9 @@ async function explainReference(store: PkiStore, wanted: string): Promise<Explai
 /** Facts whose own names are wider than the column. */
 const labels: Readonly<Record<string, string>> = { transactionID: 'transaction', publicKeyHash: 'key' };
 
+/** As wide as the longest name of a fact, `transactionID`. */
+const label = (name: string): string => name.padEnd(13);
+
 function linesOfReference({
   entry,
   cause,
@@ -143,16 +146,16 @@ function linesOfReference({
   return [
     `${entry.reference}: ${entry.text}`,
     '',
-    `Reason       ${entry.code}`,
-    ...(why === '' ? [] : [`Detail       ${why}`]),
-    ...(cause === undefined ? [] : [`Cause        ${cause}`]),
-    ...(intune?.cause === undefined ? [] : [`Intune       ${intune.word}: ${intune.cause}`]),
-    ...(nearest === undefined ? [] : [`What to do   ${nearest}`]),
+    `${label('Reason')} ${entry.code}`,
+    ...(why === '' ? [] : [`${label('Detail')} ${why}`]),
+    ...(cause === undefined ? [] : [`${label('Cause')} ${cause}`]),
+    ...(intune?.cause === undefined ? [] : [`${label('Intune')} ${intune.word}: ${intune.cause}`]),
+    ...(nearest === undefined ? [] : [`${label('What to do')} ${nearest}`]),
     '',
-    `When         ${entry.at.toISOString()}`,
+    `${label('When')} ${entry.at.toISOString()}`,
     ...Object.entries(facts)
       .filter(([, value]) => value !== '')
-      .map(([name, value]) => `${(labels[name] ?? name).padEnd(12)} ${value}`),
+      .map(([name, value]) => `${label(labels[name] ?? name)} ${value}`),
     '',
     others.length === 0
       ? 'No other event of this transaction is on record.'

@@ -80,6 +80,20 @@ export function printFacts(facts: Readonly<Record<string, unknown>>, options: Li
     console.log(`${`${key}:`.padEnd(width + 2)}${valueText(value)}`);
 }
 
+/**
+ * Does what a command asks. What a program would be told by `request_malformed` was typed by a person here, and is about
+ * no version of anything: it is `command_invalid`, in the same words.
+ */
+export async function asCommand<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (cause instanceof PkiError && cause.code === 'request_malformed')
+      throw new PkiError('command_invalid', cause.message, { cause });
+    throw cause;
+  }
+}
+
 /** Prints what went wrong and what to do, and gives the exit status. */
 export function printError(thrown: unknown): number {
   const lines = (thrown instanceof Error ? thrown.message : String(thrown)).split('\n');

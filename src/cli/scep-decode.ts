@@ -82,9 +82,16 @@ function linesOf({ kind, wrappings, sizeBytes, sections, findings }: Explanation
     `${kind}, ${sizeBytes} octets${wrappings.length === 0 ? '' : `, in ${wrappings.join(', ')}`}`,
     '',
     ...sections.flatMap((section) => [...linesOfSection(section), '']),
-    findings.length === 0 ? 'Nothing is wrong with it.' : 'Findings',
+    findings.length === 0 ? nothingWrong(sections) : 'Findings',
     ...found,
   ];
+}
+
+function nothingWrong(sections: readonly Section[]): string {
+  const has = (title: string) => sections.some((section) => section.title.startsWith(title));
+  return has('EnvelopedData') && !has('Inside')
+    ? 'Nothing is wrong with what is not encrypted. --config opens a request, --file an answer or a request.'
+    : 'Nothing is wrong with it.';
 }
 
 function linesOfSection({ title, facts }: Section): string[] {

@@ -278,7 +278,18 @@ describe('what is broken', () => {
     {
       name: 'a key on a curve',
       input: async () => messageOf({ csr: request, signer: await selfSigned(await newEcKey()) }),
-      rules: ['signerKey', 'otherKey', 'otherSubject'],
+      rules: ['signerCurve', 'otherKey', 'otherSubject'],
+    },
+    {
+      name: 'a key on a curve, and no challenge',
+      input: async () => messageOf({ csr: await requestOf({}), signer: await selfSigned(await newEcKey()) }),
+      rules: ['signerKey', 'signerCurve', 'noChallenge', 'otherKey', 'otherSubject'],
+    },
+    {
+      name: 'base64 out of a log that has blanks for +',
+      input: () => base64.replaceAll('+', ' '),
+      kind: 'PKCSReq',
+      rules: ['plusAsSpace'],
     },
     {
       name: 'a short key',

@@ -338,8 +338,14 @@ export const findingRules = {
   signerKey: {
     severity: 'error',
     citation: 'RFC 8894 §3.1',
-    text: 'the signer’s key is not RSA: an answer can be encrypted to it under the challenge password alone',
-    mend: 'The envelope has to come with a PasswordRecipientInfo; otherwise let the client use RSA.',
+    text: 'no answer can be encrypted: the signer’s key is not RSA, and the message has no challenge',
+    mend: 'Let the client enrol or renew with a challenge, or use RSA.',
+  },
+  signerCurve: {
+    severity: 'note',
+    citation: 'RFC 8894 §3.1',
+    text: 'the signer’s key is on a curve: the answer is encrypted under the challenge of the request',
+    mend: 'Nothing, if there is a challenge inside, and if the client can read such an answer (PasswordRecipientInfo).',
   },
   weakKey: {
     severity: 'warning',
@@ -552,8 +558,8 @@ export const findingRules = {
   capsEmpty: {
     severity: 'warning',
     citation: 'RFC 8894 §3.5.2',
-    text: 'no capability at all',
-    mend: 'Clients take it for a server of the year 2000: DES and MD5.',
+    text: 'there is nothing in it: no capability at all, if it is an answer to GetCACaps',
+    mend: 'Clients take it for a server of the year 2000: DES and MD5. If it should be something else, it was not captured.',
   },
 } as const satisfies Record<string, FindingRule>;
 

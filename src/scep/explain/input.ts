@@ -78,9 +78,11 @@ function fromBase64(text: string, before: readonly string[], findings: Findings)
   if (isUrl && /[+/]/.test(text)) findings.add('unescaped');
   if (isUrl && /[A-Za-z0-9] [A-Za-z0-9]/.test(base64)) findings.add('plusAsSpace');
   if (/[-_]/.test(base64)) findings.add('base64Url');
+  const isSpaced = !isUrl && plusBecameSpace(base64);
+  if (isSpaced) findings.add('plusAsSpace');
   const plain = base64
     .replaceAll(/[\r\n\t]/g, '')
-    .replaceAll(/ /g, isUrl ? '+' : '')
+    .replaceAll(/ /g, isUrl || isSpaced ? '+' : '')
     .replaceAll('-', '+')
     .replaceAll('_', '/');
   const unpadded = plain.replace(/=+$/, '');
@@ -88,6 +90,12 @@ function fromBase64(text: string, before: readonly string[], findings: Findings)
   if (!/^[A-Za-z0-9+/]+$/.test(unpadded) || unpadded.length % 4 === 1) findings.add('base64Broken');
   wrappings.push('base64');
   return { wrappings, octets: Buffer.from(unpadded, 'base64') };
+}
+
+/** Whether the blanks of a base64 out of a log were `+` once: with them, and not without, it has whole groups of four. */
+function plusBecameSpace(base64: string): boolean {
+  const line = base64.replaceAll(/[\r\n\t]/g, '');
+  return / /.test(line) && line.length % 4 === 0 && line.replaceAll(' ', '').length % 4 !== 0;
 }
 
 /** The input as a text, if it is one: printable ASCII or UTF-8 without control characters. */

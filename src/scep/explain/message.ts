@@ -565,8 +565,10 @@ class Reading {
     if (recipient === undefined || (recipient.tag !== tag.sequence && !isPassword))
       findings.add('noRecipient', recipient === undefined ? '' : kindOf(recipient));
     const keyType = signer === undefined ? undefined : attempt(() => parsePublicKeyInfo(signer.spki))?.type;
-    if (messageType !== 'CertRep' && !isPassword && keyType !== undefined && keyType !== 'rsa')
-      findings.add('signerKey', keyType === 'ec' ? 'a key on a curve' : '');
+    if (messageType !== 'CertRep' && !isPassword && keyType !== undefined && keyType !== 'rsa') {
+      const isEnrolment = messageType === 'PKCSReq' || messageType === 'RenewalReq';
+      findings.add(keyType === 'ec' && isEnrolment ? 'signerCurve' : 'signerKey');
+    }
     const encryptedType = oidOf(childOf(content, 0));
     if (encryptedType !== oid.data) findings.add('encryptedType', oidName(encryptedType));
     const cipherOid = oidOf(childOf(childOf(content, 1), 0));
@@ -723,6 +725,8 @@ class Reading {
     judgeKey(request.spki, findings, 'the request');
     const { challengePassword } = request;
     if (challengePassword === undefined && messageType === 'PKCSReq') findings.add('noChallenge');
+    // The answer has nothing to be encrypted under.
+    if (challengePassword === undefined && findings.has('signerCurve')) findings.add('signerKey');
     if (signer !== undefined) {
       if (!sameOctets(signer.spki, request.spki)) findings.add('otherKey');
       const isSelfSigned = sameOctets(signer.subject.raw, signer.issuer.raw);
