@@ -331,7 +331,7 @@ describe('a self-test', () => {
     assert.deepEqual([selfTests.results(), lines], [[], []]);
   });
 
-  test('by schedule makes health and alarms', async () => {
+  test('by schedule makes health and alarms', { timeout: 180_000 }, async () => {
     const lines: string[] = [];
     const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
     const config = await configOf('scheduled', { every: '1h', endpoints: ['static', 'one-time'] });
@@ -382,10 +382,54 @@ describe('a self-test', () => {
       while ((await again.health()).selfTests.length < away.endpoints.length) await sleep(20);
       await again.close();
       assert.equal((await store.auditEntries({ event: 'self-test.', limit: 10 })).length, entries.length);
+      // Another finding is another entry, though the outcome is the same.
+      const elsewhere: ServerConfig = {
+        ...config,
+        endpoints: [{ ...endpointOf(config, 'static'), paths: ['/scep/elsewhere'] }],
+      };
+      const served = await startServer({ ...config, selfTest: undefined }, silent, clock);
+      const means = await openAuthorities(config, silent, clock);
+      const { port } = config.listen;
+      const role = () => 'leads' as const;
+      const tests = startSelfTests({
+        config: elsewhere,
+        means,
+        port: Number(port),
+        role,
+        log: silent,
+        clock,
+      });
+      while (tests.results().length === 0) await sleep(20);
+      await tests.stop();
+      const [newest] = await store.auditEntries({ event: 'self-test.', limit: 1 });
+      assert.deepEqual([newest?.event, newest?.detail.step], ['self-test.fails', 'GetCACert']);
+      await means.close();
+      await served.close();
     } finally {
       await close();
     }
     assert.equal(lines.filter((line) => line.includes('ALARM: the self-test')).length, 6);
     assert.ok(lines.some((line) => line.includes('a self-test worked')));
+  });
+
+  test('waits at the start until the way through the edge is there', { timeout: 60_000 }, async () => {
+    const port = await freePort();
+    const config = await configOf('patient', { every: '1h', endpoints: ['static'] });
+    const lines: string[] = [];
+    const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
+    const means = await openAuthorities(config, silent, clock);
+    const role = () => 'leads' as const;
+    const later: ServerConfig = { ...config, listen: { ...config.listen, port } };
+    const tests = startSelfTests({ config: later, means, port, role, log, clock });
+    await sleep(700);
+    assert.deepEqual(tests.results(), []);
+    const server = await startServer({ ...later, selfTest: undefined }, silent, clock);
+    while (tests.results().length === 0) await sleep(20);
+    assert.equal(tests.results()[0]?.outcome, 'fails');
+    assert.notEqual(tests.results()[0]?.step, 'GetCACaps');
+    await tests.stop();
+    await server.close();
+    await means.close();
+    assert.ok(lines.length > 0);
   });
 });

@@ -1,5 +1,6 @@
 /** A device of the server's own that enrols at each endpoint, so that a fault is known before a device is. */
 import { generateKeyPair, randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import {
   buildEnrolmentMessage,
@@ -69,6 +70,9 @@ const EXCHANGE_TIMEOUT_MS = 30_000;
 /** RA certificates that end within this time should have been renewed. */
 const RA_WARNING_MS = 7 * 24 * 60 * 60 * 1000;
 const CHALLENGE_OCTETS = 20;
+/** How long after the start of a server its endpoints may be out of reach before that is a failure, and how often it is tried. */
+const START_PATIENCE_MS = 10_000;
+const START_PAUSE_MS = 500;
 
 /** What went wrong, and where. */
 class Failure extends Error {
@@ -331,12 +335,17 @@ function wordsOf({ code, reference, text, detail: { detail = '' } }: StoredAudit
 
 // --- on record ------------------------------------------------------------------------------------------------------
 
-/** Prefix of the events of self-tests in the audit list; there is one for each change of an endpoint's outcome. */
+/** Prefix of the events of self-tests in the audit list; there is one for each change of what is found at an endpoint. */
 const EVENT = 'self-test.';
 /** Changes are few: so many hold what was last of every endpoint. */
 const CHANGES_MAX = 1000;
 
-function entryOf(result: SelfTestResult, occasion: 'first' | 'change'): AuditEntry {
+/** What is found, without what differs each time: references and marks of calls stand in brackets. */
+function findingOf({ outcome, step: failedAt, detail }: SelfTestResult): string {
+  return `${outcome} ${failedAt ?? ''} ${detail.split(' (', 1)[0]}`;
+}
+
+function entryOf(result: SelfTestResult, before: SelfTestResult | undefined): AuditEntry {
   const { endpoint, url, at, durationMs, outcome, reach, step: failedAt = '', detail, raEnds } = result;
   return {
     at,
@@ -347,7 +356,7 @@ function entryOf(result: SelfTestResult, occasion: 'first' | 'change'): AuditEnt
     text:
       outcome === 'fails'
         ? `the self-test of ${endpoint} fails at ${failedAt}`
-        : `the self-test of ${endpoint} works${occasion === 'first' ? '' : ' again'}`,
+        : `the self-test of ${endpoint} works${before?.outcome === 'fails' ? ' again' : ''}`,
     detail: {
       endpoint,
       url,
@@ -420,18 +429,30 @@ export function startSelfTests(options: {
   const { selfTest } = config;
   const results = new Map<string, SelfTestResult>();
   /** What the audit list says last of each endpoint; unknown until it was read. */
-  let recorded: Map<string, string> | undefined;
+  let recorded: Map<string, SelfTestResult> | undefined;
   const stopping = new AbortController();
   let running: Promise<void> | undefined;
 
   const record = async (result: SelfTestResult) => {
     recorded ??= new Map(
-      (await selfTestsOnRecord(config, means.store)).map(({ endpoint, outcome }) => [endpoint, outcome]),
+      (await selfTestsOnRecord(config, means.store)).map((known) => [known.endpoint, known]),
     );
     const before = recorded.get(result.endpoint);
-    if (before === result.outcome) return;
-    await means.store.appendAudit(entryOf(result, before === undefined ? 'first' : 'change'));
-    recorded.set(result.endpoint, result.outcome);
+    if (before !== undefined && findingOf(before) === findingOf(result)) return;
+    await means.store.appendAudit(entryOf(result, before));
+    recorded.set(result.endpoint, result);
+  };
+  // A server that starts may be there before its connector has reached the edge.
+  const patientUntilMs = performance.now() + START_PATIENCE_MS;
+  const test = async (endpoint: EndpointConfig): Promise<SelfTestResult> => {
+    const url = selfTestUrl(config, endpoint, port);
+    const { signal } = stopping;
+    for (;;) {
+      const result = await testEndpoint(config, endpoint, url, means, { clock, log, signal });
+      const isEarly = result.step === 'GetCACaps' && performance.now() < patientUntilMs;
+      if (!isEarly || signal.aborted) return result;
+      await sleep(START_PAUSE_MS, undefined, { signal }).catch(() => {});
+    }
   };
   const round = async () => {
     if (role() !== 'leads') {
@@ -443,9 +464,7 @@ export function startSelfTests(options: {
     for (const endpoint of config.endpoints) {
       if (stopping.signal.aborted) return;
       if (selfTest?.endpoints?.includes(endpoint.name) === false) continue;
-      const url = selfTestUrl(config, endpoint, port);
-      const { signal } = stopping;
-      const result = await testEndpoint(config, endpoint, url, means, { clock, log, signal });
+      const result = await test(endpoint);
       if (stopping.signal.aborted) return;
       const succeededAt = result.outcome === 'works' ? result.at : results.get(endpoint.name)?.succeededAt;
       results.set(endpoint.name, { ...result, ...(succeededAt === undefined ? {} : { succeededAt }) });
