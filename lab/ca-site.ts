@@ -65,6 +65,8 @@ export class CaSite {
   readonly folder: string;
   /** Where its server is reached. */
   readonly url: string;
+  /** Where its admin API is. */
+  readonly adminUrl: string;
   readonly issuers: IssuerEntry[] = [];
   readonly published: PublishedEntry[] = [];
   /** Targets of `server.publish`. */
@@ -72,17 +74,20 @@ export class CaSite {
   /** Entries of `server.ocsp.signers`; for the other CAs the server makes keys. */
   readonly ocspSigners: object[] = [];
   readonly #port: number;
+  readonly #adminPort: number;
   #server: PartProcess | undefined;
 
-  private constructor(folder: string, port: number) {
+  private constructor(folder: string, port: number, adminPort: number) {
     this.folder = folder;
     this.#port = port;
+    this.#adminPort = adminPort;
     this.url = `http://127.0.0.1:${port}`;
+    this.adminUrl = `http://127.0.0.1:${adminPort}`;
   }
 
   /** Makes the folders, the secrets, and a token of SoftHSM2. */
   static async prepare(folder: string): Promise<CaSite> {
-    const site = new CaSite(folder, await freePort());
+    const site = new CaSite(folder, await freePort(), await freePort());
     await ensureSoftHsm();
     for (const name of ['server', 'public', 'leaves']) await mkdir(site.at(name), { mode: 0o700 });
     await site.#secret('pin', await newSoftToken(folder, TOKEN));
@@ -212,6 +217,7 @@ export class CaSite {
     });
     const server = {
       listen: `127.0.0.1:${this.#port}`,
+      admin: { listen: `127.0.0.1:${this.#adminPort}` },
       dataFolder: 'data',
       serviceIdentity: 'LAB\\svc-leafgate-ra',
       issuers: this.issuers,

@@ -46,6 +46,7 @@ async function runIn(folder: string): Promise<0 | 1> {
   try {
     await holdCeremony(demo);
     await issueAll(demo);
+    await countEnrolment(demo);
     await revokeSome(demo);
     await loseToken(demo);
     await renewIssuing(demo);
@@ -180,6 +181,45 @@ async function issueAll(demo: Demo): Promise<void> {
       .map((url) => url.split('/').at(-1))
       .sort()
       .join(', ');
+  });
+}
+
+// --- metrics -----------------------------------------------------------------------------------------------------
+
+async function countEnrolment({ checks, site }: Demo): Promise<void> {
+  checks.section('Metrics');
+  await checks.check('a device enrols, and /metrics of the admin listener has counted it', async () => {
+    const { token } = await leafgateJson<{ readonly token: string }>(
+      ...['admin', 'token', 'create', 'prometheus', '--role', 'monitor', '--config', site.config],
+    );
+    const { challenge } = await leafgateJson<{ readonly challenge: string }>(
+      ...['challenge', 'create', 'one-time', '--config', site.config],
+    );
+    const issued =
+      'leafgate_pki_operations_total{endpoint="one-time",message_type="PKCSReq",outcome="issued",code=""}';
+    const count = async () => {
+      const headers = { authorization: `Bearer ${token}` };
+      const answer = await fetch(`${site.adminUrl}/metrics`, { headers });
+      demand(answer.status === 200, `it answered ${answer.status}`);
+      const line = (await answer.text()).split('\n').find((each) => each.startsWith(`${issued} `));
+      return line?.slice(issued.length + 1);
+    };
+    const before = await count();
+    demand(before === '0', `before: ${before}`);
+    await leafgateJson(
+      ...['scep', 'enrol', `${site.url}/scep/one-time`, '--subject', 'CN=counted,O=LAB'],
+      ...['--folder', site.at('counted'), '--root', site.at('offline-root', 'root-1.pem')],
+      ...['--danger-challenge', challenge],
+    );
+    const after = await count();
+    demand(after === '1', `afterwards: ${after}`);
+    return `${before} before, ${after} afterwards`;
+  });
+  await checks.check('… but tells nobody without a token, and devices not at all', async () => {
+    const urls = [`${site.adminUrl}/metrics`, `${site.url}/metrics`];
+    const statuses = await Promise.all(urls.map(async (url) => (await fetch(url)).status));
+    demand(statuses.join() === '401,404', statuses.join());
+    return statuses.map((status) => `HTTP ${status}`).join(', ');
   });
 }
 
