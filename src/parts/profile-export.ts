@@ -238,7 +238,7 @@ async function identityOf({ pkcs12 }: ExportOrder): Promise<ExportedIdentity[]> 
     throw new PkiError('config_invalid', `cannot read ${pkcs12.file}`, { cause });
   }
   const password = pkcs12.password === undefined ? undefined : secretFromReference(pkcs12.password);
-  await assertOpens(pfx, password);
+  await assertOpens(pkcs12.file, pfx, password);
   return [
     {
       kind: 'pkcs12',
@@ -252,7 +252,7 @@ async function identityOf({ pkcs12 }: ExportOrder): Promise<ExportedIdentity[]> 
   ];
 }
 
-async function assertOpens(pfx: Uint8Array, password: string | undefined): Promise<void> {
+async function assertOpens(file: string, pfx: Uint8Array, password: string | undefined): Promise<void> {
   try {
     (await parsePkcs12(pfx, password ?? '')).privateKey.fill(0);
   } catch (cause) {
@@ -260,6 +260,6 @@ async function assertOpens(pfx: Uint8Array, password: string | undefined): Promi
     // Devices read more than we do; and without a password the device asks for it.
     const passes =
       cause.code === 'algorithm_unsupported' || (password === undefined && cause.code === 'pkcs12_password');
-    if (!passes) throw cause;
+    if (!passes) throw new PkiError(cause.code, `${file}: ${cause.message}`, { cause });
   }
 }
