@@ -139,6 +139,6 @@ const canonicalThumbprint = (text: string): string => text.toUpperCase().replace
 function moment(text: string): Date {
   const at = new Date(text);
   if (!/^\d{4}-\d{2}-\d{2}(T.*)?$/.test(text) || Number.isNaN(at.getTime()))
-    throw new InvalidArgumentError('a date: 2026-01-31 or 2026-01-31T12:00Z');
+    throw new InvalidArgumentError('It must be a date: 2026-01-31 or 2026-01-31T12:00Z.');
   return at;
 }

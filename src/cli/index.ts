@@ -25,7 +25,8 @@ export function buildProgram(): Command {
   const program = new Command('leafgate')
     .description('A certificate from your own CA on every managed device, without NDES.')
     .version('0.1.0')
-    .showHelpAfterError();
+    // As errors of our own end: the whole help would push the error off the screen.
+    .showHelpAfterError('hint: the same command with --help lists what it takes.');
   for (const add of [
     addServe,
     addConfig,
