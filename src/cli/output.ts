@@ -6,7 +6,8 @@ import { errorTable, PkiError } from '../errors.ts';
 /** Reads the number of an option such as `--limit`. */
 export function positiveInteger(text: string): number {
   const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1) throw new InvalidArgumentError('It must be a positive whole number.');
+  if (!Number.isSafeInteger(number) || number < 1)
+    throw new InvalidArgumentError('It must be a positive whole number.');
   return number;
 }
 
