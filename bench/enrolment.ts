@@ -2,8 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type PreparedRequest, prepareRequests } from '../lab/requests.ts';
 import { openTenant, type Tenant } from '../lab/tenant.ts';
 import { ensureThirdParty } from '../lab/third-party/index.ts';
+import { startMicromdm } from '../lab/third-party/scepserver.ts';
 import {
   type Certificate,
   nameToString,
@@ -16,8 +18,6 @@ import { cpuMsOf, peakMemoryMiB, processTree } from './cost.ts';
 import { cryptoLimit } from './crypto-limit.ts';
 import { issuerIn, startServerUnderLoad } from './leafgate-part.ts';
 import { type LoadResult, replayInChild } from './load.ts';
-import { startMicromdm } from './peer-micromdm.ts';
-import { type PreparedRequest, prepareRequests } from './requests.ts';
 
 /** What one run of one server measured. */
 export interface Measurement {

@@ -4,11 +4,11 @@
  * its parent, begins when it is told to, and answers how many a second.
  */
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { certificationRequestOf, clientKeys } from '../lab/requests.ts';
 import { parseCertificationRequest } from '../src/codec/index.ts';
 import { readConfig } from '../src/config.ts';
 import { openAuthorities } from '../src/parts/authorities.ts';
 import { openLog, systemClock } from '../src/telemetry.ts';
-import { certificationRequestOf, clientKeys } from './requests.ts';
 
 /** What one process is to do. */
 export type IssuingWork = 'issue' | 'sign-rsa-2048' | 'sign-p-256';

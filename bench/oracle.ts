@@ -6,6 +6,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { prepareRequests, signEnvelopes } from '../lab/requests.ts';
 import { openTenant } from '../lab/tenant.ts';
 import { failInfoTextOf } from '../src/scep/message.ts';
 import { readPkiMessage } from '../src/scep/server.ts';
@@ -18,7 +19,6 @@ import {
 } from '../test/support/oracle-fixture.ts';
 import { startServerUnderLoad } from './leafgate-part.ts';
 import { replayInChild } from './load.ts';
-import { prepareRequests, signEnvelopes } from './requests.ts';
 import { compare } from './statistics.ts';
 
 /** Messages of each kind; the first tenth is not counted. */

@@ -10,12 +10,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { type PreparedRequest, prepareRequests } from '../lab/requests.ts';
 import { openTenant } from '../lab/tenant.ts';
 import { type Certificate, nameToString, verifyCertificateSignature } from '../src/codec/index.ts';
 import { parseCertRep } from '../src/scep/index.ts';
 import { issuerIn, type ServerUnderLoad, startServerUnderLoad } from './leafgate-part.ts';
 import { type LoadResult, replayInChild } from './load.ts';
-import { type PreparedRequest, prepareRequests } from './requests.ts';
 
 const WARM_UP = 3_000;
 const PEAK_REQUESTS = 4_000;

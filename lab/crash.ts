@@ -9,7 +9,6 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
-import { type PreparedRequest, prepareRequests } from '../bench/requests.ts';
 import {
   type Certificate,
   commonNameOf,
@@ -31,6 +30,7 @@ import { demand } from './checks.ts';
 import { runInFolder } from './in-folder.ts';
 import { launchPart, type PartProcess } from './processes.ts';
 import { pseudoRandom } from './pseudo-random.ts';
+import { type PreparedRequest, prepareRequests } from './requests.ts';
 import { openTenant, type Tenant } from './tenant.ts';
 
 /** What is to happen. */

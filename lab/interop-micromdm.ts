@@ -1,12 +1,12 @@
 /** Our client at a server that is not ours: micromdm's. Part of `npm run interop`. */
 import { createHash, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
-import { startMicromdm } from '../bench/peer-micromdm.ts';
 import { type Checks, demand } from './checks.ts';
 import { leafgate, leafgateJson } from './command.ts';
 import { enrolWithLeafgate } from './our-client.ts';
 import { startRecorder } from './recorder.ts';
 import type { ThirdParty } from './third-party/index.ts';
+import { startMicromdm } from './third-party/scepserver.ts';
 
 /** How each thing that was tried came out, by operation; for the table of docs/interop.md. */
 export type ForeignServerResults = Readonly<Record<string, 'ok' | 'failed'>>;

@@ -1,12 +1,12 @@
 /** The token of a running server is taken away and brought back: nothing is lost, nothing made twice, nobody restarts. */
 import { rename } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type PreparedRequest, prepareRequests } from '../bench/requests.ts';
 import { hex, parseCertificate, verifyCertificateSignature } from '../src/codec/index.ts';
 import { parseCaCertificates, parseCertRep } from '../src/scep/index.ts';
 import { tryOpenssl } from './ca-site.ts';
 import { type Checks, demand } from './checks.ts';
 import { leafgateJson } from './command.ts';
+import { type PreparedRequest, prepareRequests } from './requests.ts';
 
 /** A running server with keys in a token. */
 export interface TokenServer {

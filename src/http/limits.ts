@@ -213,7 +213,6 @@ export class Admission {
   /** Whether a request of this source would be sent away now. */
   refuses(source: string): boolean {
     const waiting = this.#queue.length;
-    if (waiting === 0) return false;
     return (
       waiting >= QUEUE_MAX ||
       waiting * this.#stepMs > WAIT_MS_MAX ||

@@ -1,12 +1,12 @@
-/** The peer that the benchmark compares with: micromdm's scepserver, with a CA of its own. */
+/** micromdm's scepserver with a CA of its own: a server for our client, and the peer that the benchmark compares with. */
 import { X509Certificate } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ThirdParty } from '../lab/third-party/index.ts';
-import { runToSuccess, startProgram } from '../lab/third-party/program.ts';
+import { freePort } from '../ports.ts';
+import type { ThirdParty } from './debian.ts';
+import { runToSuccess, startProgram } from './program.ts';
 
 /** A running peer. */
 export interface Peer {
@@ -101,17 +101,4 @@ async function untilAnswering(url: string, ended: Promise<void>): Promise<boolea
     await sleep(50);
   }
   return false;
-}
-
-/** A port that was free a moment ago: scepserver cannot choose one itself. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, HOST, resolve);
-  });
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }
