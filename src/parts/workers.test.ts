@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { sumOf } from '../metrics.ts';
 import { openLog } from '../telemetry.ts';
-import { END_MESSAGE, launchThread, startWorkers } from './workers.ts';
+import { COUNTS_MESSAGE, END_MESSAGE, launchThread, startWorkers } from './workers.ts';
 
 const log = openLog('silent', 'test');
 
@@ -88,6 +89,41 @@ describe('workers on threads', () => {
       assert.equal(living, 0);
     });
   }
+
+  test('tell what they have counted; what is known of one that falls silent or dies stays', async () => {
+    /** Answers the first question, is silent at the second, and dies of the third. */
+    const moody = module(`
+      let asked = 0;
+      parentPort.on('message', (message) => {
+        if (message === data.end) parentPort.close();
+        if (message !== data.counts) return;
+        asked += 1;
+        const row = [['worked'], [5]];
+        if (asked === 1) parentPort.postMessage({ counts: { leafgate_pkcs_rounds_total: [row] } });
+        if (asked === 3) throw new Error('asked too often');
+      });
+      parentPort.postMessage({ port: data.port });
+    `);
+    const modules = [moody, moody];
+    const deaths: string[] = [];
+    const workers = await startWorkers({
+      count: 2,
+      launch: () => launchThread(modules.pop() ?? serving, { ...data, counts: COUNTS_MESSAGE }),
+      log,
+      onDeath: () => deaths.push('one'),
+    });
+    try {
+      const rounds = async () => sumOf(...(await workers.counts())).leafgate_pkcs_rounds_total;
+      assert.deepEqual(await rounds(), [[['worked'], [10]]]);
+      assert.deepEqual(await rounds(), [[['worked'], [10]]], 'silent');
+      assert.deepEqual(await rounds(), [[['worked'], [10]]], 'dying');
+      for (let waited = 0; deaths.length < 2 && waited < 100; waited += 1) await pause(50);
+      assert.equal(deaths.length, 2);
+      assert.deepEqual(await rounds(), [[['worked'], [10]]], 'dead');
+    } finally {
+      await workers.close();
+    }
+  });
 
   test('one that dies is replaced, and its death is told', async () => {
     const mortal = module(`
