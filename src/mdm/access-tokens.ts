@@ -3,7 +3,7 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypt
 import { z } from 'zod';
 import type { Clock } from '../telemetry.ts';
 
-/** What a token opens: Graph, which is service discovery and imported PFX; or the validation service. Never both. */
+/** What a token opens: Graph, which is discovery, imported PFX and the directory; or the validation service. Never both. */
 export type Audience = 'graph' | 'intune';
 
 /** Entra's tokens live about an hour. */
@@ -25,13 +25,16 @@ export const neededRoles = {
 /** The application permission that importing PFX needs. No app registration has it that is not said to have it. */
 export const importRole = 'DeviceManagementConfiguration.ReadWrite.All';
 
+/** The application permission that importing users and devices needs. As `importRole`, it has to be given. */
+export const directoryRole = 'Directory.ReadWrite.All';
+
 /** The application permissions that are known here. */
-export const knownRoles = [neededRoles.intune, neededRoles.graph, importRole] as const;
+export const knownRoles = [neededRoles.intune, neededRoles.graph, importRole, directoryRole] as const;
 
 /** What a token of each audience can name. */
 const rolesFor: Readonly<Record<Audience, readonly string[]>> = {
   intune: [neededRoles.intune],
-  graph: [neededRoles.graph, importRole],
+  graph: [neededRoles.graph, importRole, directoryRole],
 };
 
 /** Who may ask for tokens: an app registration with one client secret. */

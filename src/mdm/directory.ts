@@ -1,4 +1,4 @@
-/** What an administrator brings in from a directory: users and devices, as tables of text. */
+/** What an administrator brings in from a directory: users and devices, as tables of text or as JSON. */
 import { z } from 'zod';
 import { PkiError } from '../errors.ts';
 import type { DeviceAttributes, DeviceUser } from './device.ts';
@@ -74,13 +74,27 @@ export type DeviceRow = z.infer<typeof deviceRow>;
 
 const ROWS_MAX = 100_000;
 
+const userKeyOf = (row: UserRow) => row.userPrincipalName.toLowerCase();
+const deviceKeyOf = (row: DeviceRow) => row.deviceId?.toLowerCase() ?? `serial ${row.serialNumber}`;
+const AGAIN = 'the same user or device as in a line before';
+const isDistinct =
+  <T>(keyOf: (row: T) => string) =>
+  (rows: readonly T[]) =>
+    new Set(rows.map(keyOf)).size === rows.length;
+
+/** Users as JSON has them; no user twice. */
+export const userRows = z.array(userRow).max(ROWS_MAX).refine(isDistinct(userKeyOf), AGAIN);
+
+/** Devices as JSON has them; no device twice. */
+export const deviceRows = z.array(deviceRow).max(ROWS_MAX).refine(isDistinct(deviceKeyOf), AGAIN);
+
 /**
  * Reads a table of users: RFC 4180, UTF-8, with a first line of field names, those of `UserRow`. Empty fields are absent.
  *
  * @throws PkiError `request_malformed` naming line and field. All lines are good, or none is taken.
  */
 export function parseUsers(csv: string): UserRow[] {
-  return rowsOf(csv, userRow, (row) => row.userPrincipalName.toLowerCase());
+  return rowsOf(csv, userRow, userKeyOf);
 }
 
 /**
@@ -89,7 +103,7 @@ export function parseUsers(csv: string): UserRow[] {
  * @throws PkiError `request_malformed`.
  */
 export function parseDevices(csv: string): DeviceRow[] {
-  return rowsOf(csv, deviceRow, (row) => row.deviceId?.toLowerCase() ?? `serial ${row.serialNumber}`);
+  return rowsOf(csv, deviceRow, deviceKeyOf);
 }
 
 /** The directory's facts in a row. */
@@ -120,7 +134,7 @@ function rowsOf<S extends z.ZodType>(
       throw malformed(line, `${issue?.path.join('.') || 'line'}: ${issue?.message ?? 'not valid'}`);
     }
     const key = keyOf(parsed.data);
-    if (seen.has(key)) throw malformed(line, 'the same user or device as in a line before');
+    if (seen.has(key)) throw malformed(line, AGAIN);
     seen.add(key);
     return parsed.data;
   });

@@ -12,11 +12,13 @@ import {
   type AccessTokens,
   type ApplicationRegistration,
   type Audience,
+  directoryRole,
   importRole,
   neededRoles,
   sameSecret,
 } from './access-tokens.ts';
 import { bearerTokenOf, bodyOf, codeOfFailure, logFailure } from './device-door.ts';
+import { addDirectoryDoor, type DirectoryDoorParts } from './directory-door.ts';
 import type { Mdm } from './mdm.ts';
 import { addUserPfxDoor } from './user-pfx-door.ts';
 import {
@@ -38,8 +40,9 @@ export interface MicrosoftDoorParts {
   readonly publicUrl: () => string;
   readonly tokens: AccessTokens;
   readonly validationService: ValidationServiceParts;
-  /** Has the revocation requests, and imported PFX. */
-  readonly mdm: Pick<Mdm, 'revocationRequests' | 'recordRevocationResult' | 'importedPfx' | 'user'>;
+  /** Has the revocation requests, imported PFX, and the directory. */
+  readonly mdm: Pick<Mdm, 'revocationRequests' | 'recordRevocationResult' | 'importedPfx' | 'user'> &
+    DirectoryDoorParts['mdm'];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -276,6 +279,10 @@ function addGraph(app: FastifyInstance, parts: MicrosoftDoorParts): void {
     publicUrl: parts.publicUrl,
     isCaller: (request, reply) => isGraphCaller(request, reply, parts, importRole),
     refuse: serviceError,
+  });
+  addDirectoryDoor(app, {
+    mdm: parts.mdm,
+    isCaller: (request, reply) => isGraphCaller(request, reply, parts, directoryRole),
   });
 }
 
