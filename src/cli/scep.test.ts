@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
@@ -100,6 +103,40 @@ describe('whom it believes', () => {
     assert.ok(!existsSync(client), 'a folder was made for a server that nobody vouches for');
     await rejected('ca_unverified', leafgate('scep', 'ca', server.url('static'), '--out', join(folder, 'x')));
     assert.ok(!existsSync(join(folder, 'x')));
+  });
+
+  test('not the fingerprint of an RA: it vouches for no certificate that it gets', async () => {
+    const ofRa = createHash('sha256').update(certificates.raEncryption.raw).digest('hex');
+    const before = (await recordsIn(server)).length;
+    await rejected(
+      'ca_unverified',
+      facts(...enrolWords('--ca-fingerprint', ofRa)),
+      /of the RA’s certificate/,
+    );
+    assert.equal((await recordsIn(server)).length, before);
+  });
+
+  test('an RA that is shown by itself, if the CAs above it are given', async () => {
+    const alone = createServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/x-x509-ca-cert' });
+      response.end(certificates.raEncryption.raw);
+    });
+    alone.listen(0, '127.0.0.1');
+    await once(alone, 'listening');
+    try {
+      const url = `http://127.0.0.1:${(alone.address() as AddressInfo).port}/scep`;
+      await rejected('ca_unverified', facts('ca', url, '--root', rootFile), /is not at hand/);
+      const chainFile = join(folder, 'chain.pem');
+      const chain = [certificates.issuing, certificates.root];
+      writeFileSync(chainFile, chain.map(({ raw }) => buildPem('CERTIFICATE', raw)).join(''));
+      assert.deepEqual(
+        (await facts('ca', url, '--root', chainFile)).map(({ role }: { role: string }) => role),
+        ['RA encryption'],
+      );
+    } finally {
+      alone.closeAllConnections();
+      alone.close();
+    }
   });
 
   test('the fingerprint of the CA, with colons and capitals as people write it', async () => {

@@ -107,7 +107,10 @@ export function addScep(program: Command): void {
   const trusting = (command: Command) =>
     command
       .option('--ca-fingerprint <hex>', 'SHA-256 of a certificate of GetCACert, from the CA’s administrator')
-      .option('--root <file>', 'PEM of the root that the server’s certificates must lead to');
+      .option(
+        '--root <file>',
+        'PEM of the root that the server’s certificates must lead to, with CAs below it that the server does not show',
+      );
   const withChallenge = (command: Command) =>
     command
       .option('--challenge <source>', 'file:PATH, env:NAME, or - for standard input')
@@ -457,15 +460,23 @@ async function trustIn(
       'ca_unverified',
       `no certificate of the server has this fingerprint. It shows\n  ${shown}`,
     );
+  // Nothing that is issued leads to it: the challenge would be spent before that shows.
+  if (!isCa(pinned) && !sameOctets(pinned.issuer.raw, pinned.subject.raw))
+    throw new PkiError(
+      'ca_unverified',
+      `that is the fingerprint of the RA’s certificate: give that of the CA, or --root. The server shows\n  ${shown}`,
+    );
   return { authority: authorityUnder(ca, [pinned]), trusted: [pinned] };
 }
 
 /** Throws PkiError `ca_unverified` if what was served does not lead to one of these. */
 function authorityUnder(ca: CaCertificates, trusted: readonly Certificate[]): TrustedAuthority {
   let detail = 'the server shows no CA certificate';
+  // Some servers show an RA's certificate by itself (RFC 8894 §4.2.1.1): its issuers are known from the operator then.
+  const known = { ...ca, all: [...ca.all, ...trusted] };
   for (const candidate of [...trusted, ...ca.all.filter(isCa)]) {
     const trust = { ca: candidate, roots: trusted, intermediates: [] };
-    const check = checkAuthority(ca, trust, systemClock.now());
+    const check = checkAuthority(known, trust, systemClock.now());
     if (check.authority === 'trusted') return check;
     detail = check.detail;
   }
@@ -595,7 +606,8 @@ function roleOf(certificate: Certificate, ca: CaCertificates | undefined): strin
   if (isCa(certificate)) return isEncryption ? 'CA, encryption' : 'CA';
   const usage = keyUsageOf(certificate);
   const doesSign = usage === undefined || usage.includes('digitalSignature');
-  return ['RA', ...(doesSign ? ['signing'] : []), ...(isEncryption ? ['encryption'] : [])].join(' ');
+  const uses = [...(doesSign ? ['signing'] : []), ...(isEncryption ? ['encryption'] : [])];
+  return `RA ${uses.join(', ')}`.trim();
 }
 
 function certificateFacts(certificate: Certificate) {
