@@ -879,6 +879,51 @@ describe('requests that wait', () => {
   });
 });
 
+describe('the audit list', () => {
+  const list = async (query: string) => {
+    const answer = await ask(admin, 'GET', `/admin/v1/audit${query}`, { token: tokens.auditor });
+    assert.equal(answer.status, 200, query);
+    return answer.json.entries as { readonly number: number; readonly text: string }[];
+  };
+
+  test('is searched by the beginning of the event and by reference, and read page by page', async () => {
+    for (const [event, reference, text] of [
+      ['listed.first', 'LG-LISTED01', 'one'],
+      ['listed.second', 'LG-LISTED02', 'two'],
+      ['listed.second', 'LG-LISTED03', 'three'],
+    ] as const)
+      await server.store.appendAudit({
+        at: server.clock.now(),
+        event,
+        actor: 'test',
+        reference,
+        code: '',
+        text,
+        detail: {},
+      });
+    const rows: readonly (readonly [query: string, texts: readonly string[]])[] = [
+      ['?event=listed.', ['three', 'two', 'one']],
+      ['?event=listed.second', ['three', 'two']],
+      ['?event=nothing.', []],
+      ['?reference=LG-LISTED02', ['two']],
+      ['?reference=LG-NOBODY99', []],
+      ['?event=listed.first&reference=LG-LISTED02', []],
+      ['?event=listed.&limit=2', ['three', 'two']],
+    ];
+    for (const [query, texts] of rows)
+      assert.deepEqual(
+        (await list(query)).map(({ text }) => text),
+        texts,
+        query,
+      );
+    const [, second] = await list('?event=listed.&limit=2');
+    assert.deepEqual(
+      (await list(`?event=listed.&after=${second?.number}`)).map(({ text }) => text),
+      ['one'],
+    );
+  });
+});
+
 describe('health', () => {
   test('is well, or names what is not', async () => {
     const health = () => ask(admin, 'GET', '/admin/v1/health', { token: tokens.auditor });
