@@ -21,17 +21,15 @@ export {
   type Platform,
   platforms,
 } from './device.ts';
+export type { DeviceProfile, InstalledCertificate, PfxSource } from './device-profiles.ts';
 export { type DeviceRow, parseDevices, parseUsers, type UserRow } from './directory.ts';
 export type { CertificateRecord, RevokeStatus } from './fleet-store.ts';
 export type { Assignment, Group, GroupRule } from './groups.ts';
 export { type MdmOptions, type OpenMdm, openMdm } from './http.ts';
 export {
   type CheckIn,
-  type DeviceProfile,
-  type InstalledCertificate,
   type JoinRequest,
   Mdm,
-  type PfxSource,
   type ProfileReport,
 } from './mdm.ts';
 export {

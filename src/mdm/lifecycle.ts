@@ -48,6 +48,11 @@ export function entitlementOfDevice(device: Pick<Device, 'state' | 'nonComplianc
   return good;
 }
 
+/** Whether the device's own state lets it have certificates. */
+export function isEntitled(device: Pick<Device, 'state' | 'nonCompliance'>, now: Date): boolean {
+  return entitlementOfDevice(device, now).standing === 'good';
+}
+
 /** What a certificate is judged by. */
 export interface CertificateFacts {
   readonly device: Pick<Device, 'state' | 'nonCompliance' | 'user'>;

@@ -1,16 +1,9 @@
 /** The MDM itself, without its doors: what an administrator, a device and the validation service can ask of it. */
 import { randomUUID } from 'node:crypto';
-import { thumbprintOf } from '../codec/index.ts';
 import { PkiError } from '../errors.ts';
 import type { Clock, Log } from '../telemetry.ts';
 import { randomToken, tokenHashOf } from './access-tokens.ts';
-import {
-  buildChallenge,
-  CHALLENGE_LIFETIME_MS,
-  type ChallengeRecipient,
-  type ChallengeSigner,
-  challengeHashOf,
-} from './challenges.ts';
+import type { ChallengeRecipient, ChallengeSigner } from './challenges.ts';
 import {
   type ComplianceMeasure,
   claimPattern,
@@ -19,6 +12,13 @@ import {
   type DeviceUser,
   type Platform,
 } from './device.ts';
+import {
+  type DeviceProfile,
+  DeviceProfiles,
+  type InstalledCertificate,
+  type PfxSource,
+  trustedProfileOf,
+} from './device-profiles.ts';
 import { attributesIn, type DeviceRow, type UserRow } from './directory.ts';
 import type { CertificateRecord } from './fleet-store.ts';
 import {
@@ -28,39 +28,21 @@ import {
   group as groupSchema,
 } from './groups.ts';
 import { ImportedPfx, orderOf } from './imported-pfx.ts';
-import { entitlementOf, entitlementOfDevice, revocationActionFor } from './lifecycle.ts';
+import { entitlementOf, isEntitled, revocationActionFor } from './lifecycle.ts';
 import type {
   deviceReportedStates,
-  IssuanceState,
   MdmStore,
   NotificationRecord,
   ProfileRecord,
   ProfileState,
 } from './mdm-store.ts';
 import { PfxOrders } from './pfx-orders.ts';
-import { PkcsRequests, type PkcsWish } from './pkcs-requests.ts';
-import { type EncryptedPfx, isImported, type PkcsRequest } from './pkcs-store.ts';
+import { PkcsRequests } from './pkcs-requests.ts';
+import { isImported, type PkcsRequest } from './pkcs-store.ts';
 import { isOverwritten } from './profile-state.ts';
-import {
-  type CertificateProfile,
-  type IdentityProfile,
-  type ImportedPfxProfile,
-  needsNewCertificate,
-  type PkcsProfile,
-  type Profile,
-  parseProfile,
-  type ResolvedScepProfile,
-  resolveProfile,
-  type ScepProfile,
-  type TrustedCertificateProfile,
-  trustedCertificateOf,
-  validityMs,
-} from './profiles.ts';
+import { needsNewCertificate, parseProfile } from './profiles.ts';
 import type { RevocationOrder, RevocationRequest, RevocationResult } from './revocation-requests.ts';
 import { contentHashOf, type ValidationServiceParts } from './validation-service.ts';
-
-/** Whom PFX are asked of. */
-export type PfxSource = Pick<PkcsRequests, 'hasRecipient' | 'pfxFor'>;
 
 /** What an MDM is made of. */
 export interface MdmParts {
@@ -85,84 +67,6 @@ export interface JoinRequest {
   /** Names this attempt to join: who lost the answer asks again with the same one, and is the same device. */
   readonly joinId?: string | undefined;
 }
-
-/** What the device says it has of a profile. */
-export interface InstalledCertificate {
-  readonly profileId: string;
-  /** Version of the profile that it was made for. */
-  readonly version: number;
-  /** SHA-1, hexadecimal. */
-  readonly thumbprint: string;
-  readonly notBefore?: Date | undefined;
-  readonly notAfter: Date;
-}
-
-/** How far the PFX of a profile is. */
-type PfxProgress = {
-  /**
-   * `recipientWanted`: the device is to name a certificate to encrypt to. `pending`: a connector has been asked. `ready`:
-   * here it is. `none`: the device has what it needs, or may not have it.
-   */
-  readonly pfx: 'recipientWanted' | 'pending' | 'ready' | 'none';
-} & Partial<EncryptedPfx>;
-
-/** A profile that brings a PFX, as the device receives it. */
-type PfxForDevice = PfxProgress & {
-  readonly profileId: string;
-  readonly version: number;
-  readonly displayName: string;
-  readonly certificateType: PkcsProfile['certificateType'];
-  /** profileId of the trusted certificate that the certificate must lead through. */
-  readonly rootCertificate: string;
-};
-
-/** A profile as the device receives it. */
-export type DeviceProfile =
-  | {
-      readonly kind: 'trustedCertificate';
-      readonly profileId: string;
-      readonly version: number;
-      readonly displayName: string;
-      readonly destinationStore: TrustedCertificateProfile['destinationStore'];
-      /** Base64 of DER. */
-      readonly certificate: string;
-      /** SHA-1, upper-case hexadecimal. */
-      readonly thumbprint: string;
-    }
-  | ({
-      readonly kind: 'scep';
-      readonly profileId: string;
-      readonly version: number;
-      readonly displayName: string;
-    } & ResolvedScepProfile &
-      Pick<
-        ScepProfile,
-        | 'certificateType'
-        | 'hashAlgorithm'
-        | 'keyStorageProvider'
-        | 'certificateValidityPeriodValue'
-        | 'certificateValidityPeriodScale'
-        | 'renewalThresholdPercentage'
-        | 'scepServerUrls'
-      > & {
-        /** profileId of the trusted certificate that must stand behind the SCEP server. */
-        readonly rootCertificate: string;
-        /** SHA-1 of that certificate, upper-case hexadecimal, as Windows calls it. */
-        readonly caThumbprint: string;
-        /** Present exactly if the device needs a certificate now; good once, for an hour. */
-        readonly challenge?: string;
-        readonly challengeExpiresAt?: Date;
-      })
-  | ({ readonly kind: 'pkcs' } & PfxForDevice & Pick<PkcsProfile, 'renewalThresholdPercentage'>)
-  | ({ readonly kind: 'importedPfx' } & PfxForDevice & Pick<ImportedPfxProfile, 'intendedPurpose'>)
-  | {
-      /** A profile that cannot be made out for this device; the administrator sees `challengeIssueFailed`. */
-      readonly kind: 'failed';
-      readonly profileId: string;
-      readonly version: number;
-      readonly displayName: string;
-      readonly error: 'profile_unresolvable' | 'profile_not_assigned';
-    };
 
 /** What a check-in answers. Profiles that are absent are to be removed from the device, with their certificates. */
 export interface CheckIn {
@@ -189,8 +93,6 @@ const ENROLMENT_TOKEN_LIFETIME_MS_MAX = 365 * ENROLMENT_TOKEN_LIFETIME_MS;
 /** A year. */
 const GRACE_MS_MAX = ENROLMENT_TOKEN_LIFETIME_MS_MAX;
 const PAGE = 1000;
-/** How long a certificate is taken to live whose profile does not say it, from a device that does not either. */
-const YEAR_MS = 365 * 24 * 60 * 60 * 1000;
 /** HRESULT: what AD CS reports when its policy says no. */
 const CERTSRV_E_TEMPLATE_DENIED = 0x80094012;
 /** HRESULT of ERROR_INVALID_PASSWORD: what Windows reports of a PFX that does not open. */
@@ -205,6 +107,7 @@ const PFX_UNOPENED = 0x80070056;
 export class Mdm {
   readonly #store: MdmStore;
   readonly #parts: MdmParts;
+  readonly #deviceProfiles: DeviceProfiles;
 
   /** PFX that were imported for users. */
   readonly importedPfx: ImportedPfx;
@@ -231,6 +134,11 @@ export class Mdm {
       log: parts.log,
     });
     this.pfxOrders = new PfxOrders({ store: parts.store.pkcs, clock: parts.clock, log: parts.log });
+    this.#deviceProfiles = new DeviceProfiles({
+      ...parts,
+      importedPfx: this.importedPfx,
+      pfxSource: parts.pfxSource ?? this.pkcs,
+    });
   }
 
   /** The same MDM for somebody who fetches PFX in a device's place: check-ins ask `pfxSource` for them. */
@@ -521,7 +429,7 @@ export class Mdm {
   async upsertProfile(value: unknown, assignments?: unknown): Promise<ProfileRecord> {
     const profile = parseProfile(value);
     const targets = assignments === undefined ? undefined : this.#assignmentsIn(assignments);
-    if (profile.kind !== 'trustedCertificate') this.#trustedProfile(profile);
+    if (profile.kind !== 'trustedCertificate') trustedProfileOf(this.#store, profile);
     const before = this.#store.profile(profile.profileId);
     if (before !== undefined && before.profile.kind !== profile.kind) {
       throw new PkiError('profile_invalid', `kind: ${profile.profileId} is a ${before.profile.kind} profile`);
@@ -742,27 +650,17 @@ export class Mdm {
   }
 
   /**
-   * The profiles of the device. One for imported PFX is left out if there is nothing for its user. A SCEP profile carries a challenge if the device does not report a certificate of the
-   * profile's version that is valid, not due for renewal, not revoked, and says what the profile says by now. What the
-   * device reports is believed: it can only harm itself. A lost device, and one that broke the rules for too long, keeps
-   * what it has and gets no challenge.
+   * The profiles of the device; one for imported PFX is left out if there is nothing for its user. A SCEP profile carries a
+   * challenge if the device does not report a certificate of the profile's version that is valid, not due for renewal, not
+   * revoked, and says what the profile says by now. What the device reports is believed: it can only harm itself. A lost
+   * device, and one that broke the rules for too long, keeps what it has and gets no challenge.
    */
   async checkIn(device: Device, installed: readonly InstalledCertificate[]): Promise<CheckIn> {
     await this.#store.recordSync(device.deviceId, this.#parts.clock.now());
     const { state } = device;
     if (state === 'retired' || state === 'wiped') return { deviceId: device.deviceId, state, profiles: [] };
-    const records = this.#store
-      .profilesOf(device.deviceId)
-      .sort((a, b) => rankOf(a.profile) - rankOf(b.profile));
-    const profiles: DeviceProfile[] = [];
-    for (const { profile, version } of records) {
-      const made =
-        profile.kind === 'trustedCertificate'
-          ? trustedCertificateForDevice(profile, version)
-          : await this.#identityForDevice(device, profile, version, installed);
-      if (made !== undefined) profiles.push(made);
-    }
-    return { deviceId: device.deviceId, state: device.state, profiles };
+    const profiles = await this.#deviceProfiles.madeOutFor(device, installed);
+    return { deviceId: device.deviceId, state, profiles };
   }
 
   /**
@@ -816,142 +714,13 @@ export class Mdm {
     }
   }
 
-  /** A profile that brings a certificate with its key, made out for the device; `undefined` if there is nothing to bring. */
-  async #identityForDevice(
-    device: Device,
-    profile: IdentityProfile,
-    version: number,
-    installed: readonly InstalledCertificate[],
-  ): Promise<DeviceProfile | undefined> {
-    // Intune fails a SCEP profile whose trusted-certificate profile does not target the same devices; here, any such profile.
-    if (!this.#store.isTargeted(profile.rootCertificate, device.deviceId)) {
-      return this.#failed(device, profile, version, 'profile_not_assigned');
-    }
-    if (profile.kind === 'importedPfx')
-      return this.#importedPfxForDevice(device, profile, version, installed);
-    let resolved: ResolvedScepProfile;
-    try {
-      resolved = resolveProfile(profile, device);
-    } catch (cause) {
-      if (!(cause instanceof PkiError) || cause.code !== 'profile_unresolvable') throw cause;
-      const { deviceId } = device;
-      const { profileId } = profile;
-      this.#parts.log.warn({ deviceId, profileId, reason: cause.message }, 'profile unresolvable');
-      return this.#failed(device, profile, version, 'profile_unresolvable');
-    }
-    const isDue =
-      this.#isEntitled(device) && this.#needsCertificate(device, { profile, version, resolved }, installed);
-    const need = isDue ? 'due' : 'none';
-    return profile.kind === 'scep'
-      ? this.#scepForDevice(device, profile, version, resolved, need)
-      : this.#pkcsForDevice(device, profile, version, resolved, need);
-  }
-
-  async #scepForDevice(
-    device: Device,
-    profile: ScepProfile,
-    version: number,
-    resolved: ResolvedScepProfile,
-    need: 'due' | 'none',
-  ): Promise<DeviceProfile> {
-    const challenge = need === 'due' ? await this.#createChallenge(device, profile, version, resolved) : {};
-    return {
-      kind: 'scep',
-      profileId: profile.profileId,
-      version,
-      displayName: profile.displayName,
-      certificateType: profile.certificateType,
-      ...resolved,
-      hashAlgorithm: profile.hashAlgorithm,
-      keyStorageProvider: profile.keyStorageProvider,
-      certificateValidityPeriodValue: profile.certificateValidityPeriodValue,
-      certificateValidityPeriodScale: profile.certificateValidityPeriodScale,
-      renewalThresholdPercentage: profile.renewalThresholdPercentage,
-      scepServerUrls: profile.scepServerUrls,
-      rootCertificate: profile.rootCertificate,
-      caThumbprint: thumbprintOf(trustedCertificateOf(this.#trustedProfile(profile)).raw),
-      ...challenge,
-    };
-  }
-
-  async #pkcsForDevice(
-    device: Device,
-    profile: PkcsProfile,
-    version: number,
-    resolved: ResolvedScepProfile,
-    need: 'due' | 'none',
-  ): Promise<DeviceProfile> {
-    const { kind, profileId, displayName, rootCertificate, certificateType } = profile;
-    const { renewalThresholdPercentage, certificationAuthorityName, certificateTemplateName } = profile;
-    const userId = certificateType === 'user' ? device.user?.userId : undefined;
-    const wish: PkcsWish = {
-      deviceId: device.deviceId,
-      profileId,
-      profileVersion: version,
-      order: { ...resolved, certificationAuthorityName, certificateTemplateName },
-      ...(userId === undefined ? {} : { userId }),
-    };
-    const head = { kind, profileId, version, displayName, rootCertificate, certificateType };
-    return {
-      ...head,
-      renewalThresholdPercentage,
-      ...(await this.#pfxFor(need === 'due' ? wish : undefined)),
-    };
-  }
-
-  async #importedPfxForDevice(
-    device: Device,
-    profile: ImportedPfxProfile,
-    version: number,
-    installed: readonly InstalledCertificate[],
-  ): Promise<DeviceProfile | undefined> {
-    const { kind, profileId, displayName, rootCertificate, intendedPurpose } = profile;
-    const { deviceId, user } = device;
-    const has = installed.find((certificate) => certificate.profileId === profileId);
-    const due = this.importedPfx.dueFor(user, intendedPurpose, has?.thumbprint);
-    if (due === 'none') {
-      await this.#recordNothingToBring(deviceId, profileId);
-      return undefined;
-    }
-    const wish: PkcsWish | undefined =
-      due === 'kept' || !this.#isEntitled(device)
-        ? undefined
-        : { deviceId, profileId, profileVersion: version, userId: due.userId, order: orderOf(due) };
-    const head = { kind, profileId, version, displayName, rootCertificate, intendedPurpose };
-    return { ...head, certificateType: 'user', ...(await this.#pfxFor(wish)) };
-  }
-
-  /** The PFX that a device is wished, as far as it is; absent, it needs none or may not have it. */
-  async #pfxFor(wish: PkcsWish | undefined): Promise<PfxProgress> {
-    if (wish === undefined) return { pfx: 'none' };
-    const { pfxSource = this.pkcs } = this.#parts;
-    if (!pfxSource.hasRecipient(wish.deviceId)) return { pfx: 'recipientWanted' };
-    const pfx = await pfxSource.pfxFor(wish);
-    if (pfx === 'failed') return { pfx: 'none' };
-    return pfx === 'pending' ? { pfx } : { pfx: 'ready', ...pfx };
-  }
-
-  /** Nothing was imported that the device could have: `unknown`, or `removedFromCollection` if it was on its way. */
-  async #recordNothingToBring(deviceId: string, profileId: string): Promise<void> {
-    const before = this.#store.profileState(deviceId, profileId)?.issuanceState;
-    // What the device has installed it deletes, and says so.
-    if (before !== undefined && !onTheWay.has(before)) return;
-    const issuanceState = before === undefined ? 'unknown' : 'removedFromCollection';
-    await this.#store.recordProfileState({ deviceId, profileId, issuanceState, at: this.#parts.clock.now() });
-  }
-
-  /** Whether the device's own state lets it have certificates. */
-  #isEntitled(device: Device): boolean {
-    return entitlementOfDevice(device, this.#parts.clock.now()).standing === 'good';
-  }
-
   /** Whether a request for a PFX is still to end with a certificate on its device. */
   #isWanted(request: PkcsRequest): boolean {
     if (request.wantedUntil !== undefined && request.wantedUntil <= this.#parts.clock.now()) return false;
     const { deviceId, profileId, profileVersion, userId, order } = request;
     const device = this.#store.device(deviceId);
     const record = this.#store.profile(profileId);
-    if (device === undefined || !this.#isEntitled(device)) return false;
+    if (device === undefined || !isEntitled(device, this.#parts.clock.now())) return false;
     if (userId !== undefined && device.user?.userId !== userId) return false;
     if (record?.version !== profileVersion || !this.#store.isTargeted(profileId, deviceId)) return false;
     if (!isImported(order) || record.profile.kind !== 'importedPfx') return true;
@@ -990,103 +759,6 @@ export class Mdm {
         at,
       });
     }
-  }
-
-  async #failed(
-    device: Device,
-    profile: IdentityProfile,
-    version: number,
-    error: 'profile_unresolvable' | 'profile_not_assigned',
-  ): Promise<DeviceProfile> {
-    await this.#store.recordProfileState({
-      deviceId: device.deviceId,
-      profileId: profile.profileId,
-      issuanceState: 'challengeIssueFailed',
-      at: this.#parts.clock.now(),
-    });
-    return { kind: 'failed', profileId: profile.profileId, version, displayName: profile.displayName, error };
-  }
-
-  #needsCertificate(
-    device: Device,
-    wanted: {
-      readonly profile: CertificateProfile;
-      readonly version: number;
-      readonly resolved: ResolvedScepProfile;
-    },
-    installed: readonly InstalledCertificate[],
-  ): boolean {
-    const { profile, version, resolved } = wanted;
-    const now = this.#parts.clock.now().getTime();
-    return !installed.some((certificate) => {
-      if (certificate.profileId !== profile.profileId || certificate.version !== version) return false;
-      const known = this.#store.fleet.certificateOf(
-        device.deviceId,
-        profile.profileId,
-        certificate.thumbprint,
-      );
-      // The directory may give another name by now: Intune, too, enrols again for another subject or alternative name.
-      if (known !== undefined && known.contentHash !== contentHashOf(resolved)) return false;
-      if (known?.standing === 'revoked') return false;
-      const notAfter = certificate.notAfter.getTime();
-      const lifetime =
-        certificate.notBefore === undefined
-          ? profile.kind === 'scep'
-            ? validityMs(profile)
-            : YEAR_MS
-          : notAfter - certificate.notBefore.getTime();
-      return notAfter - now > (lifetime * profile.renewalThresholdPercentage) / 100;
-    });
-  }
-
-  /** A fresh challenge, recorded before it is given out. */
-  async #createChallenge(
-    device: Device,
-    profile: ScepProfile,
-    version: number,
-    resolved: ResolvedScepProfile,
-  ): Promise<{ readonly challenge: string; readonly challengeExpiresAt: Date }> {
-    const createdAt = this.#parts.clock.now();
-    const expiresAt = new Date(createdAt.getTime() + CHALLENGE_LIFETIME_MS);
-    const ids = { challengeId: randomUUID(), certificateRequestId: randomUUID() };
-    const challenge = await buildChallenge(
-      {
-        version: 1,
-        ...ids,
-        deviceId: device.deviceId,
-        ...(profile.certificateType === 'user' && device.user !== undefined
-          ? { userId: device.user.userId }
-          : {}),
-        profileId: profile.profileId,
-        subject: resolved.subject,
-        subjectAltName: [...resolved.subjectAltName],
-        keyUsage: [...resolved.keyUsage],
-        extKeyUsage: [...resolved.extKeyUsage],
-        keyLength: resolved.keyLength,
-        createdAt,
-        expiresAt,
-      },
-      this.#parts.challengeSigner,
-      this.#parts.challengeRecipient.certificate,
-    );
-    await this.#store.recordChallenge({
-      ...ids,
-      deviceId: device.deviceId,
-      profileId: profile.profileId,
-      profileVersion: version,
-      challengeHash: challengeHashOf(challenge),
-      createdAt,
-      expiresAt,
-    });
-    return { challenge, challengeExpiresAt: expiresAt };
-  }
-
-  #trustedProfile(profile: IdentityProfile): TrustedCertificateProfile {
-    const record = this.#store.profile(profile.rootCertificate);
-    if (record?.profile.kind !== 'trustedCertificate') {
-      throw new PkiError('profile_invalid', 'rootCertificate: no trusted-certificate profile of this id');
-    }
-    return record.profile;
   }
 
   async #setExclusion(profileId: string, deviceId: string, act: 'add' | 'remove'): Promise<void> {
@@ -1138,32 +810,4 @@ export class Mdm {
     if (user === undefined) throw new PkiError('request_malformed', `no user ${userPrincipalName}`);
     return user;
   }
-}
-
-/** States of a PFX that was asked for, and is not on its device. */
-const onTheWay: ReadonlySet<IssuanceState> = new Set([
-  'challengeIssueFailed',
-  'issuePending',
-  'issueFailed',
-  'issued',
-  'installFailed',
-]);
-
-/** Order of installation: a chain is verified from its root, and a certificate from its chain. */
-function rankOf(profile: Profile): number {
-  // A PFX may keep whoever fetches it waiting; a challenge, which lives for an hour, is made afterwards.
-  if (profile.kind !== 'trustedCertificate') return profile.kind === 'scep' ? 3 : 2;
-  return profile.destinationStore === 'computerCertStoreRoot' ? 0 : 1;
-}
-
-function trustedCertificateForDevice(profile: TrustedCertificateProfile, version: number): DeviceProfile {
-  return {
-    kind: 'trustedCertificate',
-    profileId: profile.profileId,
-    version,
-    displayName: profile.displayName,
-    destinationStore: profile.destinationStore,
-    certificate: profile.trustedRootCertificate,
-    thumbprint: thumbprintOf(trustedCertificateOf(profile).raw),
-  };
 }

@@ -8,8 +8,8 @@ import {
   openTestMdm,
 } from '../../test/support/mdm-fixture.ts';
 import type { Device } from './device.ts';
+import type { PfxSource } from './device-profiles.ts';
 import type { OpenMdm } from './http.ts';
-import type { PfxSource } from './mdm.ts';
 import { LEASE_MS } from './pkcs-requests.ts';
 
 const clock = new MovableClock();
