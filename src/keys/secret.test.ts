@@ -45,6 +45,8 @@ describe('secretFromReference', () => {
   for (const [name, content] of [
     ['empty', ''],
     ['only a line feed', '\n'],
+    ['only a byte order mark', '\uFEFF'],
+    ['only a byte order mark and a line feed', '\uFEFF\r\n'],
   ] as const) {
     test(`refuses a file that is ${name}`, async () => {
       const path = join(folder, 'empty');
@@ -77,6 +79,9 @@ describe('secretFromReference', () => {
     ['nothing', 'hunter2', 'hunter2'],
     ['two line feeds, of which one belongs to it', 'hunter2\n\n', 'hunter2\n'],
     ['spaces, which belong to it', ' hunter 2 ', ' hunter 2 '],
+    ['nothing, and begins with a byte order mark', '\uFEFFhunter2', 'hunter2'],
+    ['a line feed, and begins with a byte order mark', '\uFEFFhunter2\r\n', 'hunter2'],
+    ['one byte order mark of two, which belongs to it', '\uFEFF\uFEFFhunter2\uFEFF', '\uFEFFhunter2\uFEFF'],
   ] as const) {
     test(`reads a file that ends with ${name}`, async () => {
       const path = join(folder, 'secret');
