@@ -45,6 +45,7 @@ export {
   type ScepProfile,
   type TrustedCertificateProfile,
 } from './mdm-client.ts';
+export { openPfx } from './pkcs.ts';
 export {
   type AuthorityCheck,
   checkAuthority,

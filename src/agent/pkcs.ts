@@ -63,7 +63,7 @@ export async function installPfx(options: PfxOptions): Promise<PfxResult> {
   const { kind, profileId, displayName, version } = profile;
   let opened: Pkcs12 | undefined;
   try {
-    opened = await openPfx(folder, profile);
+    opened = await openDelivered(folder, profile);
     const [leaf, ...chain] = pathOf(opened, options);
     const keyFile = await folder.importKey(opened.privateKey);
     for (const intermediate of chain.slice(0, -1)) await folder.putCertificate('intermediate', intermediate);
@@ -98,20 +98,48 @@ export async function installPfx(options: PfxOptions): Promise<PfxResult> {
   }
 }
 
-async function openPfx(folder: DeviceFolder, profile: PfxProfile): Promise<Pkcs12> {
-  const { encryptedPfxBlob, encryptedPfxPassword } = profile;
+async function openDelivered(folder: DeviceFolder, profile: PfxProfile): Promise<Pkcs12> {
+  const { profileId, encryptedPfxBlob, encryptedPfxPassword } = profile;
   const delivery = await folder.delivery();
   if (delivery === undefined || encryptedPfxBlob === undefined || encryptedPfxPassword === undefined)
     throw new PkiError('pfx_unopened', 'it is not for this device');
-  const open = async (envelope: Uint8Array) =>
-    await openEnvelopedData(parseEnvelopedData(envelope), delivery.key.decrypt);
-  const password = await open(encryptedPfxPassword);
-  const pfx = await open(encryptedPfxBlob);
+  return await openPfx({ profileId, encryptedPfxBlob, encryptedPfxPassword }, delivery.key);
+}
+
+/**
+ * Opens a PFX that a connector encrypted to `key`: both parts are CMS EnvelopedData (RFC 5652 §6), around the PFX (RFC 7292)
+ * and around its password in UTF-8. The caller overwrites the private key.
+ *
+ * @throws PkiError `pfx_unopened` if either part is not encrypted to this key, or was changed; as `parsePkcs12` besides.
+ */
+export async function openPfx(
+  profile: {
+    readonly profileId: string;
+    readonly encryptedPfxBlob: Uint8Array;
+    readonly encryptedPfxPassword: Uint8Array;
+  },
+  key: PrivateKey,
+): Promise<Pkcs12> {
+  const open = async (envelope: Uint8Array) => {
+    try {
+      return await openEnvelopedData(parseEnvelopedData(envelope), key.decrypt);
+    } catch (cause) {
+      if (!(cause instanceof PkiError) || cause.kind !== 'malformed') throw cause;
+      throw new PkiError(
+        'pfx_unopened',
+        `the PFX of ${profile.profileId} cannot be opened: it is not encrypted to this recipient, or was changed`,
+        { cause },
+      );
+    }
+  };
+  const password = await open(profile.encryptedPfxPassword);
+  let pfx: Uint8Array | undefined;
   try {
+    pfx = await open(profile.encryptedPfxBlob);
     return await parsePkcs12(pfx, Buffer.from(password).toString('utf8'));
   } finally {
     password.fill(0);
-    pfx.fill(0);
+    pfx?.fill(0);
   }
 }
 

@@ -1,17 +1,14 @@
 /** PFX for an export: fetched from the MDM in the device's place, opened, and packed for the device. */
 import { generateKeyPair, randomBytes, randomInt } from 'node:crypto';
 import { promisify } from 'node:util';
-import { findTrustedPath } from '../agent/index.ts';
+import { findTrustedPath, openPfx } from '../agent/index.ts';
 import {
   buildPkcs12,
   type Certificate,
   nameFromString,
-  openEnvelopedData,
   type Pkcs12,
   type Pkcs12Fields,
   parseCertificate,
-  parseEnvelopedData,
-  parsePkcs12,
   parsePublicKeyInfo,
   sameOctets,
   thumbprintOf,
@@ -115,25 +112,13 @@ export class PfxFetcher implements PfxSource {
    * @throws PkiError `pfx_unopened` if it is not encrypted to this export; as `parsePkcs12` besides.
    */
   async unpacked({ profileId, encryptedPfxBlob, encryptedPfxPassword }: PfxProfile): Promise<Pkcs12> {
-    const open = async (envelope: string | undefined) => {
-      try {
-        const enveloped = parseEnvelopedData(Buffer.from(envelope ?? '', 'base64'));
-        const { key } = await this.#ownRecipient();
-        return await openEnvelopedData(enveloped, (transport, encrypted) =>
-          key.decrypt(transport, encrypted),
-        );
-      } catch (cause) {
-        throw new PkiError('pfx_unopened', `the PFX of ${profileId} is not for this export`, { cause });
-      }
+    const { key } = await this.#ownRecipient();
+    const encrypted = {
+      profileId,
+      encryptedPfxBlob: Buffer.from(encryptedPfxBlob ?? '', 'base64'),
+      encryptedPfxPassword: Buffer.from(encryptedPfxPassword ?? '', 'base64'),
     };
-    const password = await open(encryptedPfxPassword);
-    const pfx = await open(encryptedPfxBlob);
-    try {
-      return await parsePkcs12(pfx, Buffer.from(password).toString('utf8'));
-    } finally {
-      password.fill(0);
-      pfx.fill(0);
-    }
+    return await openPfx(encrypted, key);
   }
 
   /**
