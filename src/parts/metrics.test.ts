@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Metrics, metricsText } from '../metrics.ts';
+import { Metrics } from '../metrics.ts';
 import type { ServerHealth } from './health.ts';
-import { gaugesOf, metricsOf } from './metrics.ts';
+import { metricsOf } from './metrics.ts';
 
 const at = new Date('2030-01-01T00:00:00Z');
 const AT = at.getTime() / 1000;
@@ -50,14 +50,14 @@ const health: ServerHealth = {
   problems: ['one', 'two'],
 };
 
-const samples = (of: ServerHealth) =>
-  metricsText({}, gaugesOf(of))
-    .split('\n')
-    .filter((line) => /^leafgate_(?!build_info)/.test(line));
+const samples = async (of: ServerHealth) => {
+  const text = metricsOf({ metrics: new Metrics(), elsewhere: async () => [], health: async () => of });
+  return (await text()).split('\n').filter((line) => /^leafgate_(?!build_info)/.test(line));
+};
 
 describe('the health as numbers', () => {
-  test('has each of its facts', () => {
-    assert.deepEqual(samples(health), [
+  test('has each of its facts', async () => {
+    assert.deepEqual(await samples(health), [
       'leafgate_problems 2',
       'leafgate_leads 1',
       'leafgate_database_available 1',
@@ -90,8 +90,8 @@ describe('the health as numbers', () => {
     ]);
   });
 
-  test('of a server that does not lead says nothing of what it cannot know', () => {
-    const said = samples({ ...health, role: 'follows', store: 'unavailable' });
+  test('of a server that does not lead says nothing of what it cannot know', async () => {
+    const said = await samples({ ...health, role: 'follows', store: 'unavailable' });
     assert.ok(said.includes('leafgate_leads 0') && said.includes('leafgate_database_available 0'));
     assert.deepEqual(
       said.filter((line) => /notifications|revocation_requests|self_test/.test(line)),

@@ -34,7 +34,7 @@ const seconds = (moment: Date | undefined) => (moment === undefined ? 0 : moment
 const bit = (fact: boolean) => (fact ? 1 : 0);
 
 /** The facts of the health, as numbers. */
-export function gaugesOf(health: ServerHealth): GaugeSample[] {
+function gaugesOf(health: ServerHealth): GaugeSample[] {
   const nothing = {};
   return [
     { name: 'leafgate_build_info', labels: { version, node: process.version }, value: 1 },

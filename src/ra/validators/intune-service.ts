@@ -148,7 +148,7 @@ export function wordOf(value: unknown): string | undefined {
 }
 
 /** The word behind a space, if there is one. */
-export function suffixOf(word: string | undefined): string {
+function suffixOf(word: string | undefined): string {
   return word === undefined ? '' : ` ${word}`;
 }
 
