@@ -152,7 +152,7 @@ test('a certificate that Intune does not take note of is counted for whoever loo
       clock.offsetMs += 2 * 60_000;
       assert.equal(await waiting(), 1);
       peer.respond = () => json(200, { code: 'Success' });
-      assert.equal(await authorities.ra.tellPending(), 0);
+      assert.equal(await authorities.ra.notifications.tellPending(), 0);
       assert.equal(await waiting(), 0);
     } finally {
       await authorities.close();

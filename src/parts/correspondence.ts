@@ -123,7 +123,7 @@ function startCorrespondence({
   connectors,
   log,
 }: {
-  readonly ra: Pick<RegistrationAuthority, 'tellPending'>;
+  readonly ra: Pick<RegistrationAuthority, 'notifications'>;
   readonly connectors: readonly { readonly connector: IntuneRevocation; readonly everyMs: number }[];
   readonly log: Log;
 }): Correspondence {
@@ -131,7 +131,7 @@ function startCorrespondence({
   const states = new Map<IntuneRevocation, RevocationState>();
   const rounds = [
     repeat(NOTIFICATIONS_MS, async () => {
-      notificationsWaiting = await ra.tellPending();
+      notificationsWaiting = await ra.notifications.tellPending();
       if (notificationsWaiting > 0)
         log.warn({ notificationsWaiting }, 'certificates wait for their validators to answer');
     }),

@@ -17,7 +17,6 @@ import {
   hex,
   type Name,
   nameToString,
-  parseCertificate,
   randomOctets,
 } from '../codec/index.ts';
 import { type ErrorCode, errorCodeOf, errorTable, PkiError } from '../errors.ts';
@@ -28,19 +27,14 @@ import type {
   EnrolmentRecord,
   HeldRecord,
   HeldRequest,
-  PendingNotification,
   RaStore,
 } from '../store/index.ts';
 import { type Clock, type Log, newReference } from '../telemetry.ts';
 import { type Approvable, type Decision, decide } from './decide.ts';
+import { certificateIn, SuccessNotifications } from './notifications.ts';
 import type { EnrolmentPolicy } from './policy.ts';
 import { isOwnAndGood, judgeRenewal, namesakes, type Renewal, templateFor, verdictOf } from './renewal.ts';
-import {
-  openSealedNotification,
-  openSealedRequest,
-  sealNotification,
-  sealRequest,
-} from './sealed-request.ts';
+import { openSealedRequest, sealRequest } from './sealed-request.ts';
 import { isSelfTest } from './self-test.ts';
 import type { EnrolmentRequest, Validator, Verdict } from './validator.ts';
 
@@ -153,20 +147,6 @@ export interface RefusalContext {
 const CRL_BYTES_MAX = 1024 * 1024;
 /** Replaced certificates that are revoked in one round of housekeeping. */
 const REPLACED_AT_ONCE_MAX = 100;
-/** Notifications that are told again in one round. */
-const NOTIFICATIONS_AT_ONCE_MAX = 50;
-/** How many of them are under way at a time: a service that hangs costs a round its patience once, not fifty times. */
-const NOTIFICATIONS_SIDE_BY_SIDE = 10;
-/** Whoever enrols tells the validators at once, and has by then, or has not: longer than a validator takes. */
-const NOTIFICATION_FIRST_MS = 45 * 1000;
-/** Then so often until it is given up. */
-const NOTIFICATION_PAUSE_MS = 30 * 1000;
-/**
- * A certificate that the validators do not hear of is revoked. A challenge of Intune's lives an hour: a device that comes
- * later brings another one. A device is told nothing new in the last minutes, in which another server may be revoking.
- */
-const NOTIFY_WITHIN_MS = 60 * 60 * 1000;
-const NOTIFY_DEVICE_WITHIN_MS = 55 * 60 * 1000;
 /** HRESULT NTE_FAIL: what AD CS reports when the CA could not sign. */
 const NTE_FAIL = 0x80090020;
 /** HRESULT CERTSRV_E_TEMPLATE_DENIED: what AD CS reports when its policy says no. */
@@ -187,12 +167,18 @@ export class RegistrationAuthority {
   readonly #policies: ReadonlyMap<string, EnrolmentPolicy>;
   /** Requests at work in this process, by their replay key. */
   readonly #inFlight = new Map<string, Promise<Outcome>>();
+  /** What validators have to hear of certificates. */
+  readonly notifications: SuccessNotifications;
 
   constructor(options: RegistrationAuthorityOptions) {
     this.#options = options;
     this.#policies = new Map(options.policies.map((policy) => [policy.endpoint, policy]));
-    for (const { issuer } of options.policies)
-      options.metrics?.count('leafgate_certificates_withheld_total', { issuer }, 0);
+    this.notifications = new SuccessNotifications({
+      ...options,
+      sealKey: options.holding.sealKey,
+      validatorsOf: (endpoint) => this.#policies.get(endpoint)?.validators ?? [],
+      issuers: options.policies.map(({ issuer }) => issuer),
+    });
   }
 
   /**
@@ -320,127 +306,6 @@ export class RegistrationAuthority {
     return due.length;
   }
 
-  /**
-   * Tells validators of certificates that wait for it, since they did not answer or the server stopped, and says how many
-   * still wait of those that it looked at. What a validator refuses, or does not take within an hour of its request, is
-   * revoked: nobody has it. Each step is on record before the next, so that a crash repeats one and loses none.
-   *
-   * @throws PkiError `store_unavailable`; the rest is done the next time.
-   */
-  async tellPending(): Promise<number> {
-    const { store, clock } = this.#options;
-    const due = await store.notificationsDue({ at: clock.now(), limit: NOTIFICATIONS_AT_ONCE_MAX });
-    let waiting = 0;
-    const next = async (): Promise<void> => {
-      for (let one = due.shift(); one !== undefined; one = due.shift())
-        if ((await this.#tellAgain(one)) === 'waits') waiting += 1;
-    };
-    await Promise.all(Array.from({ length: NOTIFICATIONS_SIDE_BY_SIDE }, next));
-    return waiting;
-  }
-
-  async #tellAgain(pending: PendingNotification): Promise<'settled' | 'waits'> {
-    const { ca, store, clock, holding, log } = this.#options;
-    const { requestID, endpoint, replayKey } = pending;
-    const enrolment = await store.enrolment(endpoint, replayKey);
-    const record = await ca.certificateOf(requestID);
-    const nowMs = clock.now().getTime();
-    const postpone = (pauseMs: number) =>
-      store.postponeNotification(requestID, new Date(nowMs + Math.max(NOTIFICATION_PAUSE_MS, pauseMs)));
-    if (record?.status === 'issued' && enrolment?.requestID === requestID) {
-      const certificate = certificateIn(record);
-      if (nowMs - record.reservedAt.getTime() >= NOTIFY_WITHIN_MS) {
-        await this.#withhold(record.issuer, certificate, 'nobody took successNotification in time');
-        log.error({ requestID, endpoint }, 'a certificate that no validator was told of is revoked');
-      } else {
-        const told = await this.#tellThis(pending, enrolment, certificate, record.issuer, holding.sealKey);
-        if (told === 'told') {
-          await store.recordNotified(enrolment, clock.now());
-          log.info({ requestID, endpoint }, 'the validators know now; the device gets it when it asks again');
-          return 'settled';
-        }
-        if (told === 'waits') {
-          await postpone(0);
-          return 'waits';
-        }
-      }
-    } else if (enrolment !== undefined && (record === undefined || record.status === 'intent')) {
-      // Accepted, but not signed yet: it may wait for a person, or come again. Looked at the less the longer it is so.
-      await postpone((nowMs - enrolment.acceptedAt.getTime()) / 10);
-      return 'settled';
-    }
-    await store.forgetNotification(requestID);
-    return 'settled';
-  }
-
-  async #tellThis(
-    pending: PendingNotification,
-    enrolment: EnrolmentRecord,
-    certificate: Certificate,
-    issuer: string,
-    sealKey: Uint8Array,
-  ): Promise<'told' | 'withheld' | 'waits'> {
-    // An endpoint that is configured no more may be again: until then nobody can be told.
-    const listeners = this.#policies.get(enrolment.endpoint)?.validators.filter(listensForSuccess) ?? [];
-    if (listeners.length === 0) return 'waits';
-    try {
-      const request: EnrolmentRequest = {
-        endpoint: enrolment.endpoint,
-        transactionID: enrolment.transactionID,
-        ...openSealedNotification(sealKey, pending),
-      };
-      const refusal = await this.#tellAll(listeners, request, certificate, issuer);
-      return refusal === undefined ? 'told' : refusal.verdict === 'refuse' ? 'withheld' : 'waits';
-    } catch (cause) {
-      this.#options.log.error({ err: cause, requestID: enrolment.requestID }, 'a notification failed');
-      return 'waits';
-    }
-  }
-
-  /** Tells all; the first that does not take it ends it, and its no, which is definite, revokes. */
-  async #tellAll(
-    listeners: readonly Validator[],
-    request: EnrolmentRequest,
-    certificate: Certificate,
-    issuer: string,
-  ): Promise<(Exclude<Verdict, { verdict: 'accept' }> & { readonly validator: string }) | undefined> {
-    for (const validator of listeners) {
-      const verdict = await validator.notifySuccess?.(request, certificate);
-      if (verdict === undefined || verdict.verdict === 'accept') continue;
-      if (verdict.verdict === 'refuse')
-        await this.#withhold(issuer, certificate, `${validator.name} did not take successNotification`);
-      return { ...verdict, validator: validator.name };
-    }
-    return undefined;
-  }
-
-  async #withhold(issuer: string, { serialNumber }: Certificate, why: string): Promise<void> {
-    const { ca, serviceIdentity, metrics } = this.#options;
-    const outcome = await ca.revoke({
-      issuer,
-      serialNumber,
-      reason: 'cessationOfOperation',
-      actor: serviceIdentity,
-      text: `withheld: ${why}`,
-    });
-    if (outcome === 'revoked') metrics?.count('leafgate_certificates_withheld_total', { issuer });
-  }
-
-  /** What has to be told although this process may end before it has: in the same write as the claim. */
-  #notificationOf(
-    { validators }: EnrolmentPolicy,
-    { requestID, endpoint, acceptedAt }: AcceptedEnrolment,
-    request: EnrolmentRequest,
-  ): Pick<AcceptedEnrolment, 'notification'> {
-    if (!validators.some(listensForSuccess)) return {};
-    return {
-      notification: {
-        sealed: sealNotification(this.#options.holding.sealKey, { requestID, endpoint }, request),
-        dueAt: new Date(acceptedAt.getTime() + NOTIFICATION_FIRST_MS),
-      },
-    };
-  }
-
   /** The record that an inquiry is about, if the asker may know. */
   async #recordFor({ endpoint, signer, about }: Inquiry): Promise<CertificateRecord | undefined> {
     const { ca, clock } = this.#options;
@@ -516,7 +381,7 @@ export class RegistrationAuthority {
       acceptedAt: this.#options.clock.now(),
       ...replacedBy(policy),
     };
-    const claimed = { ...claim, ...this.#notificationOf(policy, claim, request) };
+    const claimed = { ...claim, ...this.notifications.dueAfter(policy, claim, request) };
     if (decision.decision === 'hold')
       return await this.#hold(policy, { ...decision, device }, request, claimed);
     const certificate = await this.#issue(policy, { ...decision, device }, request, { claim: claimed });
@@ -845,11 +710,9 @@ export class RegistrationAuthority {
       | { readonly claim: AcceptedEnrolment }
       | { readonly requestID: string; readonly approvedBy?: string },
   ): Promise<Certificate | undefined> {
-    const { ca, store, clock, log, serviceIdentity } = this.#options;
+    const { ca, log, serviceIdentity } = this.#options;
     const requestID = 'claim' in under ? under.claim.requestID : under.requestID;
-    // A claim that is on record may have been postponed far: from now on there is something to tell.
-    if (!('claim' in under) && policy.validators.some(listensForSuccess))
-      await store.postponeNotification(requestID, new Date(clock.now().getTime() + NOTIFICATION_FIRST_MS));
+    if (!('claim' in under)) await this.notifications.expect(policy, requestID);
     if (approved.ignored.length > 0)
       log.info({ requestID, dropped: approved.ignored }, 'dropped what the template does not give');
     try {
@@ -892,7 +755,7 @@ export class RegistrationAuthority {
 
   /**
    * Step 6: tell the validators before the device gets anything. What they refuse is revoked; while they do not answer, it
-   * is withheld, and the device may ask again: `tellPending` goes on telling meanwhile.
+   * is withheld, and the device may ask again.
    */
   async #deliver(
     policy: EnrolmentPolicy,
@@ -901,22 +764,10 @@ export class RegistrationAuthority {
     certificate: Certificate,
     madeAt = this.#options.clock.now(),
   ): Promise<Outcome> {
-    const { store, clock } = this.#options;
-    const listeners = policy.validators.filter(listensForSuccess);
-    if (listeners.length === 0 || enrolment.notifiedAt !== undefined) {
-      return { outcome: 'issued', certificate: certificate.raw };
-    }
-    if (clock.now().getTime() - madeAt.getTime() >= NOTIFY_DEVICE_WITHIN_MS) {
-      await this.#withhold(policy.issuer, certificate, 'nobody took successNotification in time');
-      return await this.refuse('notification_failed', 'too late to tell the validators', request);
-    }
-    // The transaction that they have validated, whatever the device calls it when it asks again.
-    const told = { ...request, transactionID: enrolment.transactionID };
-    const refusal = await this.#tellAll(listeners, told, certificate, policy.issuer);
-    if (refusal !== undefined)
-      return await this.refuse('notification_failed', `${refusal.validator}: ${refusal.detail}`, request);
-    await store.recordNotified(enrolment, clock.now());
-    return { outcome: 'issued', certificate: certificate.raw };
+    const untold = await this.notifications.tell(policy, enrolment, request, certificate, madeAt);
+    return untold === undefined
+      ? { outcome: 'issued', certificate: certificate.raw }
+      : await this.refuse('notification_failed', untold, request);
   }
 
   /** Tells validators that nothing comes of what they accepted. Whatever becomes of it changes no answer. */
@@ -1009,10 +860,6 @@ function wantsChallenge({ challengeUse }: Validator): boolean {
   return challengeUse !== 'none';
 }
 
-function listensForSuccess({ notifySuccess }: Validator): boolean {
-  return notifySuccess !== undefined;
-}
-
 function asksAnew(validator: Validator): boolean {
   return !wantsChallenge(validator);
 }
@@ -1056,12 +903,6 @@ function fingerprintsOf(csr: CertificationRequest): {
 /** Grows with time, so that new rows go to the end of their index; the random half makes it unique. */
 function freshRequestID(at: Date): string {
   return at.getTime().toString(16).padStart(12, '0') + hex(randomOctets(10));
-}
-
-function certificateIn(record: CertificateRecord): Certificate {
-  if (record.certificate === undefined)
-    throw new PkiError('internal', 'an issued certificate is not on record');
-  return parseCertificate(record.certificate);
 }
 
 /** Milliseconds with one decimal, for the log. */

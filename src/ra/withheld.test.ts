@@ -75,7 +75,7 @@ describe('a validator that does not answer successNotification', () => {
       scripted.succeeded.map(({ request }) => request.transactionID),
       ['transaction-1', 'transaction-1', 'transaction-1'],
     );
-    assert.equal(await authorities.ra.tellPending(), 0);
+    assert.equal(await authorities.ra.notifications.tellPending(), 0);
     assert.equal(scripted.succeeded.length, 3);
   });
 
@@ -84,14 +84,14 @@ describe('a validator that does not answer successNotification', () => {
     const { scripted, clock, ra } = authorities;
     scripted.success = silent;
     assertWithheld(await enrol(authorities));
-    assert.equal(await ra.tellPending(), 0);
+    assert.equal(await ra.notifications.tellPending(), 0);
     assert.equal(scripted.succeeded.length, 1, 'not while the device waits');
     clock.offsetMs += 2 * MINUTE_MS;
-    assert.equal(await ra.tellPending(), 1);
-    assert.equal(await ra.tellPending(), 0, 'and again a while later');
+    assert.equal(await ra.notifications.tellPending(), 1);
+    assert.equal(await ra.notifications.tellPending(), 0, 'and again a while later');
     clock.offsetMs += 2 * MINUTE_MS;
     scripted.success = taken;
-    assert.equal(await ra.tellPending(), 0);
+    assert.equal(await ra.notifications.tellPending(), 0);
     const told = scripted.succeeded.map(({ request, certificate }) => [
       request.transactionID,
       request.challengePassword,
@@ -110,19 +110,19 @@ describe('a validator that does not answer successNotification', () => {
     scripted.success = silent;
     assertWithheld(await enrol(authorities));
     clock.offsetMs += 59 * MINUTE_MS;
-    assert.equal(await ra.tellPending(), 1);
+    assert.equal(await ra.notifications.tellPending(), 1);
     assert.deepEqual(await statuses(authorities), ['issued']);
     assert.deepEqual(withheld(authorities), [['issuing', 0]]);
     clock.offsetMs += 2 * MINUTE_MS;
     scripted.success = taken;
-    assert.equal(await ra.tellPending(), 0);
+    assert.equal(await ra.notifications.tellPending(), 0);
     assert.deepEqual(await statuses(authorities), ['revoked']);
     assert.deepEqual(withheld(authorities), [['issuing', 1]]);
     const outcome = await enrol(authorities);
     assert.equal(outcome.outcome === 'refused' && outcome.code, 'certificate_revoked');
     const told = scripted.succeeded.length;
     clock.offsetMs += 100 * MINUTE_MS;
-    assert.equal(await ra.tellPending(), 0);
+    assert.equal(await ra.notifications.tellPending(), 0);
     assert.equal(scripted.succeeded.length, told);
     assert.deepEqual(withheld(authorities), [['issuing', 1]], 'once');
   });
@@ -134,7 +134,7 @@ describe('a validator that does not answer successNotification', () => {
     assertWithheld(await enrol(authorities));
     clock.offsetMs += 2 * MINUTE_MS;
     scripted.success = refused;
-    assert.equal(await ra.tellPending(), 0);
+    assert.equal(await ra.notifications.tellPending(), 0);
     assert.deepEqual(await statuses(authorities), ['revoked']);
   });
 
@@ -163,7 +163,7 @@ describe('a notification survives', () => {
     assert.deepEqual(await statuses(first), ['issued']);
     const second = await open({ clock, folder: first.folder });
     clock.offsetMs += 2 * MINUTE_MS;
-    assert.equal(await second.ra.tellPending(), 0);
+    assert.equal(await second.ra.notifications.tellPending(), 0);
     assert.equal(second.scripted.succeeded.length, 1);
     assert.equal(second.scripted.succeeded[0]?.request.challengePassword, 'the-challenge');
     const outcome = await enrol(second);
@@ -179,7 +179,7 @@ describe('a notification survives', () => {
     const outcome = await enrol(authorities);
     assert.equal(outcome.outcome === 'unavailable' && outcome.code, 'store_unavailable');
     clock.offsetMs += 2 * MINUTE_MS;
-    assert.equal(await ra.tellPending(), 0);
+    assert.equal(await ra.notifications.tellPending(), 0);
     assert.equal(scripted.succeeded.length, 2);
     assert.equal((await enrol(authorities)).outcome, 'issued');
   });
@@ -193,7 +193,7 @@ describe('a notification survives', () => {
     await enrol(authorities);
     assert.deepEqual(await statuses(authorities), ['issued']);
     clock.offsetMs += 2 * MINUTE_MS;
-    await ra.tellPending();
+    await ra.notifications.tellPending();
     assert.deepEqual(await statuses(authorities), ['revoked']);
   });
 });
