@@ -363,6 +363,62 @@ describe('what came through a proxy, and so perhaps through the edge, is turned 
   }
 });
 
+describe('the page that monitoring reads', () => {
+  const mediaType = 'text/plain; version=0.0.4; charset=utf-8';
+  const text = async () => '# all is counted\n';
+  let forTokens: AdminServer;
+  let forAll: AdminServer;
+  before(async () => {
+    forTokens = await openAdminServer({ ...options, metrics: { access: 'token', mediaType, text } });
+    forAll = await openAdminServer({ ...options, metrics: { access: 'listener', mediaType, text } });
+  });
+  after(async () => {
+    await forTokens.close();
+    await forAll.close();
+  });
+
+  const metricsOf = (which: AdminServer, authorization?: string, headers: Record<string, string> = {}) =>
+    ask(which, 'GET', '/metrics', {
+      headers: { ...headers, ...(authorization === undefined ? {} : { authorization }) },
+    });
+
+  test('is not there unless it is wanted', async () => {
+    assertError(await metricsOf(admin, `Bearer ${tokens.monitor}`), 'path_denied');
+  });
+
+  test('is for nobody without a bearer token', async () => {
+    for (const field of [undefined, 'Bearer monitor.wrong', basic(tokens.monitor)])
+      assertError(await metricsOf(forTokens, field), 'token_refused', field);
+  });
+
+  test('is for no token without a role', async () => {
+    const token = await tokenFor('roleless', ['root' as Role]);
+    assertError(await metricsOf(forTokens, `Bearer ${token}`), 'access_denied');
+  });
+
+  for (const role of roles)
+    test(`is for ${role}, as for all who may read the health`, async () => {
+      const answer = await metricsOf(forTokens, `Bearer ${tokens[role]}`);
+      assert.equal(answer.status, 200);
+      assert.equal(answer.headers['content-type'], mediaType);
+      assert.equal(answer.headers['cache-control'], 'no-store');
+      assert.equal(answer.body.toString(), '# all is counted\n');
+    });
+
+  test('is for whoever reaches the listener, if it is said so; and nothing else is', async () => {
+    assert.equal((await metricsOf(forAll)).body.toString(), '# all is counted\n');
+    assertError(await ask(forAll, 'GET', '/admin/v1/health'), 'token_refused');
+  });
+
+  test('is for nobody through a proxy, with a token or without', async () => {
+    for (const field of ['x-forwarded-for', 'forwarded', 'via']) {
+      const headers = { [field]: '127.0.0.1' };
+      assertError(await metricsOf(forTokens, `Bearer ${tokens.monitor}`, headers), 'path_denied', field);
+      assertError(await metricsOf(forAll, undefined, headers), 'path_denied', field);
+    }
+  });
+});
+
 describe('a request that is not what the route takes', () => {
   const rows: readonly (readonly [
     name: string,

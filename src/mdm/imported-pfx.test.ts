@@ -135,6 +135,20 @@ describe('a device gets', () => {
       assert.equal(typeof due === 'object' ? due.thumbprint : due, wanted);
     });
 
+  test('nothing at the moment at which it expires', async () => {
+    const expirationDateTime = new Date(Math.ceil(clock.now().getTime() / 1000) * 1000 + DAY_MS);
+    await importedPfx.import(described(first, { expirationDateTime }));
+    const dueAt = (moment: Date) =>
+      new ImportedPfx({
+        store: store.userPfx,
+        user: () => ada,
+        clock: { now: () => moment },
+        log: openLog('silent', 'test'),
+      }).dueFor(ada, 'smimeEncryption', undefined);
+    assert.equal(typeof dueAt(new Date(expirationDateTime.getTime() - 1)), 'object');
+    assert.equal(dueAt(expirationDateTime), 'none');
+  });
+
   test('nothing of another user, or of none', async () => {
     await importedPfx.import(described(first));
     const bob = { userId: randomUUID(), userPrincipalName: 'bob@example.com' };

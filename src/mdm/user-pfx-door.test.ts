@@ -25,13 +25,18 @@ const body = {
 
 let opened: OpenMdm;
 let ada: DeviceUser;
+let eve: DeviceUser;
 let token: string;
 
 before(async () => {
   opened = await openTestMdm({ applications: [application, importer] });
-  const [user] = await opened.mdm.importUsers([{ userPrincipalName: 'ada@example.com' }]);
-  assert.ok(user !== undefined);
+  const [user, other] = await opened.mdm.importUsers([
+    { userPrincipalName: 'ada@example.com' },
+    { userPrincipalName: 'eve@example.com' },
+  ]);
+  assert.ok(user !== undefined && other !== undefined);
   ada = user;
+  eve = other;
   token = await tokenOf(importer, `${opened.publicUrl}/.default`);
 });
 after(() => opened.close());
@@ -108,6 +113,11 @@ describe('what is not as Graph has it is refused, by its name', () => {
     ['no PFX', { encryptedPfxBlob: '' }, /^encryptedPfxBlob: /],
     ['a PFX that is not base64', { encryptedPfxBlob: '%' }, /^encryptedPfxBlob: /],
     ['a PFX of more than 256 KiB', { encryptedPfxBlob: 'A'.repeat(349_532) }, /^encryptedPfxBlob: /],
+    [
+      'a password longer than any key encrypts',
+      { encryptedPfxPassword: 'A'.repeat(1372) },
+      /^encryptedPfxPassword: /,
+    ],
     ['a date that is none', { startDateTime: 'yesterday' }, /^startDateTime: /],
     ['an end before the beginning', { expirationDateTime: '2025-01-01T00:00:00Z' }, /^expirationDateTime: /],
     ['a key without a name', { keyName: '' }, /^keyName: /],
@@ -161,6 +171,7 @@ test('a PFX is imported, shown without what is in it, changed and deleted', asyn
     [filter(`${ofAda} and tolower(thumbprint) eq '${thumbprint}'`), [id]],
     [filter(`${ofAda} and tolower(thumbprint) eq '${'cd'.repeat(20)}'`), []],
     [filter("tolower(userPrincipalName) eq 'bob@example.com'"), []],
+    [filter("tolower(userPrincipalName) eq 'eve@example.com'"), []],
   ];
   for (const [path, ids] of listings) {
     const answer = await call('GET', path);
@@ -184,6 +195,15 @@ test('a PFX is imported, shown without what is in it, changed and deleted', asyn
 
   const moved = await call('PATCH', `${COLLECTION}(${id})`, { ...body, thumbprint: 'cd'.repeat(20) });
   assert.equal(moved.status, 400);
+  const given = await call('PATCH', `${COLLECTION}(${id})`, {
+    ...body,
+    userPrincipalName: eve.userPrincipalName,
+  });
+  assert.equal(given.status, 400);
+  assert.deepEqual(
+    stored().map(({ userId }) => userId),
+    [ada.userId],
+  );
   const patched = await call('PATCH', `${COLLECTION}(${id})`, { ...body, keyName: 'another' });
   assert.equal(patched.status, 200);
   assert.equal(patched.body.keyName, 'another');
