@@ -58,6 +58,11 @@ describe('nothing is imported', () => {
   const rows: [name: string, changes: Partial<PfxImport>, message: RegExp][] = [
     ['for a user who is not known', { userPrincipalName: 'bob@example.com' }, /no user bob@example.com/],
     ['whose certificate ends before it begins', { expirationDateTime: inDays(-11) }, /expirationDateTime/],
+    [
+      'whose certificate ends as it begins',
+      { startDateTime: new Date(0), expirationDateTime: new Date(0) },
+      /expirationDateTime/,
+    ],
   ];
   for (const [name, changes, message] of rows)
     test(name, async () => {

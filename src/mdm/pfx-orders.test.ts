@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import {
   certificates,
@@ -6,10 +8,14 @@ import {
   joinedDevice,
   MovableClock,
   openTestMdm,
+  temporaryFolder,
 } from '../../test/support/mdm-fixture.ts';
+import { openLog } from '../telemetry.ts';
 import type { Device } from './device.ts';
 import type { PfxSource } from './device-profiles.ts';
 import type { OpenMdm } from './http.ts';
+import { MdmStore } from './mdm-store.ts';
+import { PfxOrders } from './pfx-orders.ts';
 import { LEASE_MS } from './pkcs-requests.ts';
 
 const clock = new MovableClock();
@@ -103,6 +109,52 @@ test('one that nobody fetches in time is withdrawn, and its certificate counts a
   assert.equal(standingOf(thumbprint)?.standing, 'revoked');
   assert.equal(standingOf(thumbprint)?.revokeStatus, 'revoked');
   assert.deepEqual(opened.mdm.pfxOrders.state(requestId), { state: 'over' });
+});
+
+test('one that is given up between upload and acknowledgement is withdrawn, not acknowledged', async () => {
+  const requestId = await order();
+  assert.deepEqual(await tasksOf(requestId), ['issue']);
+  const thumbprint = 'AB'.repeat(20);
+  const certificate = { thumbprint, serialNumber: '0B', issuerName, notAfter: new Date(2 ** 42) };
+  await opened.mdm.pkcs.upload({ requestId, attempt: 1 }, pfx, certificate);
+  await opened.mdm.pfxOrders.giveUp(requestId);
+  await assert.rejects(opened.mdm.pkcs.acknowledge({ requestId, attempt: 1 }, 'delivered'), {
+    code: 'pfx_lease_over',
+  });
+  assert.deepEqual(opened.mdm.pfxOrders.state(requestId), { state: 'over' });
+  clock.offsetMs += LEASE_MS + 1;
+  assert.deepEqual(await tasksOf(requestId), ['withdraw']);
+});
+
+test('one whose time was over before it was kept is not fetched', async () => {
+  const requestId = await order(LEASE_MS);
+  await bring(requestId);
+  clock.offsetMs += LEASE_MS + 1;
+  assert.deepEqual(await tasksOf(requestId), ['withdraw']);
+  await assert.rejects(opened.mdm.pfxOrders.fetched(requestId), { code: 'pfx_lease_over' });
+  await opened.mdm.pkcs.acknowledge({ requestId, attempt: 1 }, 'withdrawn');
+  await assert.rejects(opened.mdm.pfxOrders.fetched(requestId), { code: 'pfx_lease_over' });
+});
+
+test('one that was fetched leaves no PFX in the file', async () => {
+  const folder = await temporaryFolder();
+  const store = MdmStore.open(join(folder.path, 'mdm.db'));
+  try {
+    const orders = new PfxOrders({ store: store.pkcs, clock, log: openLog('silent', 'test') });
+    const wish = { deviceId: randomUUID(), profileId: 'p', profileVersion: 1 };
+    const wantedUntil = new Date(clock.now().getTime() + LEASE_MS);
+    const importedOrder = { userId: randomUUID(), thumbprint: 'AB'.repeat(20), lastModifiedDateTime: '' };
+    const requestId = await orders.order({ ...wish, order: importedOrder }, { recipient, wantedUntil });
+    assert.deepEqual(store.pkcs.request(requestId)?.wantedUntil, wantedUntil);
+    await store.pkcs.change(requestId, (request) => ({ ...request, state: 'issued', pfx }));
+    assert.deepEqual(store.pkcs.request(requestId)?.pfx, pfx);
+    await orders.fetched(requestId);
+    assert.equal(store.pkcs.request(requestId)?.state, 'delivered');
+    assert.equal(store.pkcs.request(requestId)?.pfx, undefined);
+  } finally {
+    store.close();
+    await folder.remove();
+  }
 });
 
 test('one that the CA refuses says why', async () => {
