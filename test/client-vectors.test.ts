@@ -1,11 +1,11 @@
 /** The exchanges in test/vectors/clients, each sent over a socket to a server that stands on the vectors' RA key. */
 import assert from 'node:assert/strict';
-import { createPrivateKey } from 'node:crypto';
+import { createHash, createPrivateKey } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
-import { builtInTemplates } from '../src/ca/index.ts';
+import { builtInTemplates, createIssuing } from '../src/ca/index.ts';
 import {
   buildCertificate,
   buildCertsOnly,
@@ -24,6 +24,8 @@ import {
   parseSignedData,
   sameOctets,
   subjectKeyIdentifierExtension,
+  thumbprintOf,
+  verifyCertificateSignature,
   verifySigner,
 } from '../src/codec/index.ts';
 import { addScepDoor, type HttpServer, openHttpServer } from '../src/http/index.ts';
@@ -43,7 +45,10 @@ import {
 } from '../src/scep/index.ts';
 import { repositoryText } from '../tools/repository.ts';
 import {
+  auditIn,
   certificates,
+  clientTemplate,
+  DAY_MS,
   fixtureKey,
   inDays,
   issuer,
@@ -52,12 +57,21 @@ import {
   staticSecret,
   type TestAuthorities,
 } from './support/authorities-fixture.ts';
-import { CHALLENGE, type Exchange, exchangeFiles, keyOf, PATHS, textOf } from './vectors/clients/generate.ts';
+import {
+  CHALLENGE,
+  type Exchange,
+  exchangeFiles,
+  heldCertificates,
+  keyOf,
+  PATHS,
+  textOf,
+} from './vectors/clients/generate.ts';
 
 const folder = new URL('./vectors/clients/', import.meta.url);
-const [deviceKey, throwAwayKey, raKey] = (['device', 'throwAway', 'ra'] as const).map((name) =>
-  fixtureKey(createPrivateKey(keyOf(name))),
-) as [ReturnType<typeof fixtureKey>, ReturnType<typeof fixtureKey>, ReturnType<typeof fixtureKey>];
+const vectorKey = (name: Parameters<typeof keyOf>[0]) => fixtureKey(createPrivateKey(keyOf(name)));
+const [deviceKey, raKey, earlierCaKey] = [vectorKey('device'), vectorKey('ra'), vectorKey('issuing')];
+/** Whom answers are encrypted to. */
+const deviceKeys = [deviceKey, vectorKey('throwAway'), vectorKey('old')];
 
 /** The RA's certificate as the vectors name it; its own issuer's name is not asked by who opens envelopes. */
 const raEncryption = parseCertificate(
@@ -80,14 +94,76 @@ const raEncryption = parseCertificate(
     keys.issuing.signs,
   ),
 );
-const MS_PER_DAY = 86_400_000;
 /** As AD CS does it. */
 const BACKDATED_MS = 10 * 60_000;
+
+/** The endpoint's CA as it was before it had the key that it has now. */
+const earlierCa = await createIssuing(
+  { certificate: certificates.root, key: keys.root },
+  earlierCaKey.spki,
+  certificates.issuing.subject,
+  { notBefore: inDays(-30), notAfter: inDays(1825) },
+  { crlUrls: ['http://pki.test/crl/root.crl'], caIssuersUrls: ['http://pki.test/aia/root.crt'] },
+);
+const EARLIER = 'issuing-1';
+/** The certificates of the vectors were issued in 2025 and end in 2049. */
+const RENEWAL_WINDOW_MS = 30 * 365 * DAY_MS;
+
+/** Puts the devices' certificates on record, as if the CA had issued them under its earlier key. */
+async function recordHeld({ store, clock }: TestAuthorities): Promise<void> {
+  for (const [index, raw] of heldCertificates.entries()) {
+    const certificate = parseCertificate(raw);
+    assert.ok(verifyCertificateSignature(certificate, earlierCa.spki));
+    assert.ok(sameOctets(certificate.issuer.raw, certificates.issuing.subject.raw));
+    const { serialNumber, notBefore, notAfter } = certificate;
+    const of = { issuer: EARLIER, serialNumber };
+    await store.reserveSerial({
+      ...of,
+      requestID: `held-${index}`,
+      template: clientTemplate.name,
+      subject: nameToString(certificate.subject),
+      subjectAltName: '',
+      requester: 'test',
+      device: '',
+      publicKeyHash: hex(createHash('sha256').update(certificate.spki).digest()),
+      notBefore,
+      notAfter,
+      crlPartition: 0,
+      tbsCertificate: certificate.tbsCertificate,
+      reservedAt: clock.now(),
+    });
+    await store.recordCertificate({
+      ...of,
+      certificate: raw,
+      thumbprint: thumbprintOf(raw),
+      audit: {
+        at: clock.now(),
+        event: 'enrolment.issued',
+        actor: 'test',
+        reference: '',
+        code: '',
+        text: 'held by a device beforehand',
+        detail: { serialNumber },
+      },
+    });
+  }
+}
 
 let authorities: TestAuthorities;
 let server: HttpServer;
 before(async () => {
-  authorities = await openTestAuthorities();
+  authorities = await openTestAuthorities({
+    renewal: {
+      windowMs: RENEWAL_WINDOW_MS,
+      challenge: 'notNeeded',
+      key: 'changedOrSame',
+      names: 'asBefore',
+    },
+    furtherIssuers: [
+      { ...issuer, name: EARLIER, certificate: earlierCa, chain: [earlierCa.raw], key: earlierCaKey },
+    ],
+  });
+  await recordHeld(authorities);
   const log = pino({ level: 'silent' });
   const identity = {
     signer: {
@@ -115,7 +191,7 @@ before(async () => {
             paths: PATHS,
             ra: () => identity,
             refusedAlgorithms: refusedByDefault,
-            capabilities: capabilitiesOf(clientProfiles.standard, []),
+            capabilities: capabilitiesOf(clientProfiles.standard, ['Renewal']),
           },
         ],
         ra: authorities.ra,
@@ -195,6 +271,7 @@ async function assertCertRep(
   assert.equal(recipientNonce === undefined ? null : hex(recipientNonce), want.recipientNonce);
   if (want.pkiStatus === 'FAILURE') {
     assert.equal(failInfoOf(info), want.failInfo);
+    if (want.code !== undefined) assert.equal((await auditIn(authorities, 1))[0]?.code, want.code);
     assert.equal(signedData.content?.length, 0, 'eContent is there, and empty');
     return;
   }
@@ -212,7 +289,7 @@ async function assertCertRep(
     const { signer } = readPkiMessage(sent);
     assert.ok(recipient.rid.type === 'issuerAndSerialNumber');
     assert.ok(sameOctets(recipient.rid.raw, signer.issuerAndSerialNumber), 'encrypted to who signed');
-    if (sameOctets(signer.spki, throwAwayKey.spki)) key = throwAwayKey;
+    key = deviceKeys.find(({ spki }) => sameOctets(signer.spki, spki)) ?? key;
   }
   const delivered = parseSignedData(await openEnvelopedData(enveloped, key.decrypt));
   const [leaf, ...more] = delivered.certificates;
@@ -224,7 +301,8 @@ async function assertCertRep(
   // A device's clock may be slow while it is set up.
   assert.ok(leaf.notBefore.getTime() <= Date.now() - BACKDATED_MS, leaf.notBefore.toISOString());
   const life = leaf.notAfter.getTime() - leaf.notBefore.getTime();
-  assert.ok(life <= (template?.validityMs ?? 0) + MS_PER_DAY, `${life / MS_PER_DAY} days`);
+  // Who got back what it holds already has more.
+  assert.ok(life <= (template?.validityMs ?? 0) + DAY_MS, `${life / DAY_MS} days`);
   for (const identifier of want.without ?? [])
     assert.ok(!leaf.extensions.some((extension) => extension.oid === identifier), identifier);
 }
@@ -236,6 +314,7 @@ const answerKeys = [
   'text',
   'pkiStatus',
   'failInfo',
+  'code',
   'digest',
   'cipher',
   'keyTransport',

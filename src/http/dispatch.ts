@@ -84,7 +84,7 @@ export async function dispatch(
  * The certificate that may speak for the request. §2.3: a client without one signs with a self-signed one, which proves
  * nothing but its key.
  *
- * QUIRK Cisco, macOS: renew by a PKCSReq that is signed with the old certificate.
+ * QUIRK Cisco, macOS: renew by a PKCSReq that is signed with the old certificate (cisco-renewal).
  */
 function olderIn({ signer, messageType }: PkiMessage): Pick<EnrolmentRequest, 'renews'> {
   if (messageType === 'RenewalReq') return { renews: { signer, asked: 'expressly' } };

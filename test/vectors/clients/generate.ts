@@ -43,7 +43,7 @@ import {
 } from '../codec/generate.ts';
 
 const folder = new URL('./', import.meta.url);
-type KeyName = 'device' | 'throwAway' | 'ra';
+type KeyName = 'device' | 'throwAway' | 'ra' | 'old' | 'issuing';
 const keys: Record<KeyName, string> = JSON.parse(readFileSync(new URL('keys.json', folder), 'utf8'));
 
 /** The challenge in every request: the secret of the endpoint that the exchanges go to. */
@@ -133,6 +133,39 @@ const windowsSigner = selfSigned({
     criticalExtension(type.aki, seq(tlv(0x80, keyIdentifierOf('throwAway')))),
   ],
 });
+
+/** The subject of the CA that has issued what is renewed: the endpoint's. */
+const issuingCa = seq(rdn(type.o, utf8('Test')), rdn(type.cn, utf8('Test Issuing CA')));
+
+/** A certificate that the CA has issued, for decades, so that the exchanges do not age; and who signs under it. */
+function issued(parts: Omit<SignerParts, 'digest' | 'extensions'>): Signer {
+  const { key, subject, validity = seq(utcTime('250101000000Z'), utcTime('491231235959Z')) } = parts;
+  const serial = int(parts.serial);
+  const tbs = seq(
+    octets('a003020102'),
+    serial,
+    algorithm.sha256WithRSA,
+    issuingCa,
+    validity,
+    subject,
+    spkiOf(key),
+    tlv(
+      0xa3,
+      seq(
+        criticalExtension(type.keyUsage, octets('03020780')),
+        extension(type.eku, seq(type.clientAuth)),
+        extension(type.ski, octetString(keyIdentifierOf(key))),
+        extension(type.aki, seq(tlv(0x80, keyIdentifierOf('issuing')))),
+      ),
+    ),
+  );
+  return {
+    key,
+    certificate: seq(tbs, algorithm.sha256WithRSA, bits(signWith('issuing', 'sha256', tbs))),
+    issuerAndSerialNumber: seq(issuingCa, serial),
+  };
+}
+
 const deviceSigner = selfSigned({ key: 'device', subject: nameOf(commonName('device-1')), serial: '01' });
 
 // --- CMS ------------------------------------------------------------------------------------------------------------
@@ -269,6 +302,8 @@ export interface ExchangeAnswer {
   readonly text?: readonly string[];
   readonly pkiStatus?: 'SUCCESS' | 'FAILURE';
   readonly failInfo?: string;
+  /** Of the entry in the audit list. */
+  readonly code?: string;
   /** The answer is made as the request was. */
   readonly digest?: string;
   readonly cipher?: string;
@@ -1072,6 +1107,173 @@ const others: ExchangeFile = {
   ],
 };
 
+// --- renewals -------------------------------------------------------------------------------------------------------
+
+/** What the devices hold already. The CA has all of them on record, but for the one that is forged. */
+const held = {
+  cisco: issued({ key: 'old', subject: ciscoName, serial: '6f0001' }),
+  ciscoSameKey: issued({ key: 'device', subject: ciscoName, serial: '6f0002' }),
+  jscep: issued({ key: 'old', subject: nameOf(commonName('jscep')), serial: '6f0003' }),
+  sscep: issued({ key: 'old', subject: nameOf(commonName('sscep')), serial: '6f0004' }),
+  sscepSameKey: issued({ key: 'device', subject: nameOf(commonName('sscep')), serial: '6f0005' }),
+  certmonger: issued({ key: 'old', subject: nameOf(commonName('certmonger')), serial: '6f0006' }),
+  strongswan: issued({ key: 'old', subject: nameOf(commonName('strongswan')), serial: '6f0007' }),
+  windows: issued({ key: 'old', subject: nameOf(commonName('windows')), serial: '6f0008' }),
+  ended: issued({
+    key: 'old',
+    subject: nameOf(commonName('device-1')),
+    serial: '6f0009',
+    validity: seq(utcTime('240101000000Z'), utcTime('250101000000Z')),
+  }),
+};
+const forged = issued({ key: 'old', subject: nameOf(commonName('device-1')), serial: '6f000a' });
+const renewalReq = printable('17');
+const renewalOf = (subject: Octets, digest: 'sha1' | 'sha256' = 'sha256'): Octets =>
+  request({ subject, attributes: [], digest });
+const deviceRenewal = renewalOf(nameOf(commonName('device-1')));
+
+const renewals: ExchangeFile = {
+  comment:
+    'Renewals in the dialects of each client, at an endpoint that takes the old certificate for a proof. The old certificates are made from fixed keys, and put on record by the test as what an earlier key of the CA has issued.',
+  source: own,
+  kind: 'exchange',
+  vectors: [
+    {
+      name: 'strongswan-renewal-capability',
+      comment: 'strongSwan’s pki and certmonger renew by the old certificate only where GetCACaps says Renewal.',
+      source: 'strongSwan, src/pki/commands/scep.c; certmonger, src/scep.c',
+      rfc: 'RFC 8894 §3.5.2',
+      ...get(`${SCEP}?operation=GetCACaps`),
+      answer: { ...capabilities, text: ['Renewal\n'] },
+    },
+    {
+      name: 'cisco-renewal',
+      comment: 'QUIRK Cisco IOS, auto-enroll with regenerate: a PKCSReq for the new key, without a challenge, signed with the old certificate and its key.',
+      source: 'dogtagpki/pki#3413 (tried with a Cisco client); openxpki/openxpki#360 for the names',
+      rfc: 'RFC 8894 §3.3.1.2, §2.3',
+      quirk: 'src/http/dispatch.ts',
+      head: headOf(
+        `GET ${CGI}?operation=PKIOperation&message=${base64(message({ label: 'renewal-1', csr: renewalOf(ciscoName, 'sha1'), signer: held.cisco, digest: 'sha1', cipher: 'des-ede3-cbc' }))} HTTP/1.0`,
+        'User-Agent: Cisco PKI',
+        HOST,
+      ),
+      answer: success({ label: 'renewal-1', digest: 'sha1', cipher: 'des-ede3-cbc', subject: '1.2.840.113549.1.9.2=router.lab.test,CN=router.lab.test' }),
+      findings: ['sha1', 'des3', 'noChallenge'],
+    },
+    {
+      name: 'cisco-renewal-same-key',
+      comment: 'The same without regenerate: for the key that it has.',
+      source: 'dogtagpki/pki#3413; openxpki/openxpki#360',
+      rfc: 'RFC 8894 §3.3.1.2',
+      head: headOf(
+        `GET ${CGI}?operation=PKIOperation&message=${base64(message({ label: 'renewal-2', csr: renewalOf(ciscoName, 'sha1'), signer: held.ciscoSameKey, digest: 'sha1', cipher: 'des-ede3-cbc' }))} HTTP/1.0`,
+        'User-Agent: Cisco PKI',
+        HOST,
+      ),
+      answer: success({ label: 'renewal-2', digest: 'sha1', cipher: 'des-ede3-cbc', subject: '1.2.840.113549.1.9.2=router.lab.test,CN=router.lab.test' }),
+      findings: ['sha1', 'des3', 'noChallenge'],
+    },
+    {
+      name: 'jscep-renewal',
+      comment: 'A PKCSReq too, with the strongest digest that is offered: jscep knows no other type.',
+      source: 'jscep#303, jscep#74; OmniTrustILM/core#1901',
+      rfc: 'RFC 8894 §3.3.1.2, §2.3',
+      ...post(`${NDES}?operation=PKIOperation`, message({ label: 'renewal-3', csr: renewalOf(nameOf(commonName('jscep'))), signer: held.jscep, digest: 'sha512' }), 'User-Agent: Java/21', pkiType),
+      answer: success({ label: 'renewal-3', digest: 'sha512', subject: 'CN=jscep' }),
+      findings: ['noChallenge'],
+    },
+    {
+      name: 'sscep-renewal',
+      comment: 'With -O and -K: a PKCSReq that is signed with the old certificate and its key.',
+      source: 'certnanny/sscep, src/pkcs7.c, #123; OmniTrustILM/core#1901',
+      rfc: 'RFC 8894 §3.3.1.2, §2.3',
+      ...post(`${CGI}?operation=PKIOperation`, message({ label: 'renewal-4', csr: renewalOf(nameOf(commonName('sscep'))), signer: held.sscep }), pkiType),
+      answer: success({ label: 'renewal-4', subject: 'CN=sscep' }),
+      findings: ['noChallenge'],
+    },
+    {
+      name: 'sscep-renewal-same-key',
+      comment: 'The same for the key that it has: it needs a new certificate, and not the old one again.',
+      source: 'certnanny/sscep#189',
+      rfc: 'RFC 8894 §3.3.1.2',
+      ...post(`${CGI}?operation=PKIOperation`, message({ label: 'renewal-5', csr: renewalOf(nameOf(commonName('sscep'))), signer: held.sscepSameKey }), pkiType),
+      answer: success({ label: 'renewal-5', subject: 'CN=sscep' }),
+      findings: ['noChallenge'],
+    },
+    {
+      name: 'certmonger-renewal',
+      comment: 'By GET, every reserved character escaped; a PKCSReq for the new key: it has no RenewalReq.',
+      source: 'certmonger, src/scepgen-o.c, src/scep.c; seen with certmonger 0.79.17',
+      rfc: 'RFC 8894 §3.3.1.2, §4.1',
+      ...get(`${SCEP}?operation=PKIOperation&message=${escaped(message({ label: 'renewal-6', csr: renewalOf(nameOf(commonName('certmonger'))), signer: held.certmonger, cipher: 'aes-256-cbc' }))}`),
+      answer: success({ label: 'renewal-6', cipher: 'aes-256-cbc', subject: 'CN=certmonger' }),
+      findings: ['noChallenge'],
+    },
+    {
+      name: 'strongswan-renewal',
+      comment: 'A RenewalReq for the new key, with the subject of the old certificate, without a content type.',
+      source: 'strongSwan, src/pki/commands/scep.c; seen with pki 5.9.8 and 6.0.1',
+      rfc: 'RFC 8894 §3.3.1.2',
+      ...post(`${SCEP}?operation=PKIOperation`, message({ label: 'renewal-7', csr: renewalOf(nameOf(commonName('strongswan'))), signer: held.strongswan, messageType: renewalReq })),
+      answer: success({ label: 'renewal-7', subject: 'CN=strongswan' }),
+      findings: [],
+    },
+    {
+      name: 'windows-renewal',
+      comment: 'A new key, a new challenge, and a PKCSReq under a throw-away key: nothing in it says that there is an older certificate. Windows has no RenewalReq: its X509SCEPMessageType knows no 17.',
+      source: 'SCEPman documentation; certpol.h of the Windows SDK',
+      rfc: 'RFC 8894 §3.3.1.1',
+      ...post(
+        `${windowsUrl}?operation=PKIOperation`,
+        message({ label: 'renewal-8', csr: request({ subject: nameOf(commonName('windows')), attributes: [challenge] }), signer: windowsSigner }),
+        windowsAgent,
+        pkiType,
+      ),
+      answer: success({ label: 'renewal-8', subject: 'CN=windows' }),
+      findings: [],
+    },
+    {
+      name: 'renewal-for-another',
+      comment: 'A good certificate speaks for its own names alone.',
+      source: 'own limit',
+      rfc: 'RFC 8894 §2.3',
+      ...post(`${SCEP}?operation=PKIOperation`, message({ label: 'renewal-9', csr: deviceRenewal, signer: held.strongswan, messageType: renewalReq }), pkiType),
+      answer: failure('renewal-9', 'badRequest', { code: 'renewal_names' }),
+      findings: [],
+    },
+    {
+      name: 'renewal-of-what-has-ended',
+      comment: 'The old certificate has expired: a challenge does not help where it does not hold.',
+      source: 'own limit',
+      rfc: 'RFC 8894 §2.3',
+      ...post(`${SCEP}?operation=PKIOperation`, message({ label: 'renewal-10', csr: plainCsr, signer: held.ended }), pkiType),
+      answer: failure('renewal-10', 'badRequest', { code: 'renewal_expired' }),
+      findings: ['certificateExpired'],
+    },
+    {
+      name: 'renewal-off-the-record',
+      comment: 'In the CA’s name, and signed by its earlier key: but nobody knows of it.',
+      source: 'own limit',
+      rfc: 'RFC 8894 §2.3',
+      ...post(`${SCEP}?operation=PKIOperation`, message({ label: 'renewal-11', csr: deviceRenewal, signer: forged }), pkiType),
+      answer: failure('renewal-11', 'badRequest', { code: 'renewal_foreign' }),
+      findings: ['noChallenge'],
+    },
+    {
+      name: 'renewal-self-signed',
+      comment: 'A RenewalReq that is signed with no certificate of ours proves nothing.',
+      source: 'micromdm/scep#117',
+      rfc: 'RFC 8894 §2.3',
+      ...post(`${SCEP}?operation=PKIOperation`, message({ label: 'renewal-12', csr: deviceRenewal, messageType: renewalReq }), pkiType),
+      answer: failure('renewal-12', 'badRequest', { code: 'renewal_foreign' }),
+      findings: [],
+    },
+  ],
+};
+
+/** DER of the certificates that must be on record beforehand. */
+export const heldCertificates: readonly Octets[] = Object.values(held).map(({ certificate }) => certificate);
+
 /** The files by name. */
 export const exchangeFiles: Readonly<Record<string, ExchangeFile>> = {
   'android.json': android,
@@ -1079,13 +1281,14 @@ export const exchangeFiles: Readonly<Record<string, ExchangeFile>> = {
   'attributes.json': attributes,
   'http.json': http,
   'others.json': others,
+  'renewals.json': renewals,
   'windows.json': windows,
 };
 
 /** The text of a file. */
 export const textOf = (file: ExchangeFile): string => `${JSON.stringify(file, null, 2)}\n`;
 
-/** The private keys: the RA's opens the requests, the others the answers. */
+/** The private keys: the RA's opens the requests, the devices' the answers; `issuing` was the CA's once. */
 export const keyOf = (name: KeyName): string => keys[name];
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
