@@ -99,6 +99,19 @@ describe('the memory of bodies', () => {
     }
   });
 
+  test('is not used by a body that says itself that it is too long', async () => {
+    const request = Object.assign(new PassThrough(), { headers: { 'content-length': `${2 * MIB + 1}` } });
+    const outcome = new BodyMemory().hold(
+      request as unknown as IncomingMessage,
+      'a',
+      2 * MIB,
+      async () => 'a body',
+    );
+    const early = new Promise((resolve) => setTimeout(resolve, 5000, 'it is waited for').unref());
+    assert.equal(await Promise.race([outcome, early]), 'too large');
+    assert.equal(request.listenerCount('data'), 0);
+  });
+
   test('takes bodies of up to the limit, and gives back what was refused or broken off', async () => {
     const memory = new BodyMemory();
     for (let count = 0; count < 100; count += 1) {

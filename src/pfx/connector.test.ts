@@ -21,7 +21,7 @@ import {
   subjectAltNameOf,
   thumbprintOf,
 } from '../codec/index.ts';
-import { errorCodeOf, errorTable } from '../errors.ts';
+import { errorCodeOf, errorTable, PkiError } from '../errors.ts';
 import { orderOf } from '../mdm/imported-pfx.ts';
 import { addPkcsDoor } from '../mdm/pkcs-door.ts';
 import { LEASE_MS, PkcsRequests, type PkcsWish } from '../mdm/pkcs-requests.ts';
@@ -141,6 +141,7 @@ function connector(
     readonly token?: string;
     readonly templates?: readonly PfxTemplate[];
     readonly archive?: Archive;
+    readonly decrypt?: Decrypt;
   } = {},
 ) {
   const real = new PkcsQueue({ url, secret: options.token ?? secret, extraCa: rootPem });
@@ -157,7 +158,7 @@ function connector(
     issuer: 'issuing',
     chain: [authorities.issuing, authorities.root],
     templates: options.templates ?? [{ name: 'client-authentication', archival: 'none' }],
-    importKeys: [{ name: 'import-key', decrypt: keys.recipient.decrypt }],
+    importKeys: [{ name: 'import-key', decrypt: options.decrypt ?? keys.recipient.decrypt }],
     form: 'modern',
     archive: options.archive,
     log,
@@ -554,8 +555,29 @@ describe('an imported PFX', () => {
       const [entry] = await store.auditEntries({ event: 'pfx.delivered', limit: 1 });
       assert.equal(entry?.detail.importedFor, 'ada@example.com');
       assert.equal(entry.detail.device, deviceId);
+      assert.equal(entry.detail.recipient, thumbprintOf(recipient.raw));
     });
   }
+
+  for (const code of ['key_unavailable', 'config_invalid'] as const)
+    test(`stays asked for while the connector’s key cannot be used (${code})`, async () => {
+      importedPfx = await imported();
+      const wished = importedWish(importedPfx);
+      await requests.pfxFor(wished);
+      let fault: PkiError | undefined = new PkiError(code, 'the key is out of reach');
+      const { round, close } = connector({
+        decrypt: async (keyTransport, encryptedKey) => {
+          if (fault !== undefined) throw fault;
+          return await keys.recipient.decrypt(keyTransport, encryptedKey);
+        },
+      });
+      assert.deepEqual(await round(), { ...nothing, postponed: 1 });
+      assert.equal(await requests.pfxFor(wished), 'pending');
+      fault = undefined;
+      clock.offsetMs += LEASE_MS + 1;
+      assert.deepEqual(await round(), { ...nothing, delivered: 1 });
+      close();
+    });
 
   for (const [name, taken, withdrawn] of [
     ['that was deleted meanwhile is brought to nobody', 0, 0],

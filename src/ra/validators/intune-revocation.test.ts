@@ -159,6 +159,24 @@ describe('against a service that misbehaves', () => {
     assert.equal(await statusOf(authorities, serialNumber), 'revoked: unspecified');
   });
 
+  test('a reason that only people may give, or none, is none', async () => {
+    const authorities = await open();
+    const reasons = ['cACompromise', 'aACompromise', 'keyCompromise', 'removeFromCRL', 'constructor', 7];
+    const serialNumbers: string[] = [];
+    for (const _ of reasons) serialNumbers.push(await issued(authorities));
+    const peer = await peerWith(
+      reasons.map((reason, index) => ({
+        requestContext: `${index}`,
+        serialNumber: serialNumbers[index],
+        issuerName,
+        reason,
+      })),
+    );
+    assert.equal((await connectorTo(peer.url, authorities).work()).backlog, 0);
+    for (const [index, serialNumber] of serialNumbers.entries())
+      assert.equal(await statusOf(authorities, serialNumber), 'revoked: unspecified', `${reasons[index]}`);
+  });
+
   test('duplicates, unknown and unreadable serials, another issuer, rubbish', async () => {
     const authorities = await open();
     const serialNumber = await issued(authorities);
@@ -269,7 +287,8 @@ describe('against a service that misbehaves', () => {
     const authorities = await open();
     const requests = Array.from({ length: 100 }, (_, index) => ({
       requestContext: `request-${index}`,
-      serialNumber: '77',
+      // Each is about another certificate: none of them waits for another.
+      serialNumber: (0x7700 + index).toString(16),
       issuerName,
     }));
     const peer = await peerWith(

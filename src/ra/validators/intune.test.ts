@@ -25,6 +25,7 @@ import {
 import { buildPem, parseCertificationRequest, thumbprintOf } from '../../codec/index.ts';
 import { PkiError } from '../../errors.ts';
 import type { OpenMdm } from '../../mdm/index.ts';
+import { Metrics } from '../../metrics.ts';
 import type { EnrolmentRequest } from '../validator.ts';
 import { type IntuneValidator, type IntuneValidatorOptions, intuneValidator } from './intune.ts';
 import { intuneClouds } from './intune-service.ts';
@@ -327,6 +328,45 @@ async function withPeer(
 }
 
 const success = json(200, { code: 'Success', errorDescription: '' });
+
+test('whoever answers in Intune’s place cannot make up ever more names of counters', async () => {
+  const metrics = new Metrics();
+  const made = ['toString', ...Array.from({ length: 60 }, (_, index) => `Made_Up_${index}`)];
+  const codes = [
+    'ChallengeExpired',
+    'no word at all',
+    'x'.repeat(65),
+    ...made,
+    'ChallengeExpired',
+    'Made_Up_0',
+  ];
+  await withPeer(
+    (peer) => {
+      peer.replies = codes.map((code) => json(200, { code, errorDescription: '' }));
+    },
+    async (_, validator) => {
+      for (const code of codes) {
+        const verdict = await validator.validate(request);
+        const expected = code === 'ChallengeExpired' ? 'challenge_expired' : 'validator_refused';
+        assert.equal(verdict.verdict === 'refuse' ? verdict.code : verdict.verdict, expected, code);
+      }
+    },
+    { metrics },
+  );
+  const counted = (metrics.counts().leafgate_intune_results_total ?? []).map(
+    ([values, [count]]) => [values.at(-1), count] as const,
+  );
+  // Intune's own word, fifty others, and one name for the rest.
+  assert.equal(counted.length, 52);
+  assert.deepEqual(
+    counted.filter(([, count]) => count !== 1),
+    [
+      ['ChallengeExpired', 2],
+      ['other', 2 + made.length - 50],
+      ['Made_Up_0', 2],
+    ],
+  );
+});
 
 const misbehaviours: readonly (readonly [
   name: string,
