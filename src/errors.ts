@@ -699,7 +699,7 @@ const table = {
     http: 503,
     text: 'no connector brought the PFX in time',
     cause:
-      'Profiles were exported, one of them brings a PFX, and no PKCS connector brought it while the command waited: none runs, or none reaches the MDM. Nothing was written, and a connector that still makes it revokes its certificate.',
+      'Profiles were exported, one of them brings a PFX, and no PKCS connector brought it while the command waited: none runs, or none reaches the MDM. Nothing was written, and a connector that still makes one revokes its certificate.',
     mend: 'See that the MDM runs, and a server with `server.pfx` that reaches it (its log says); then try again, with a longer `--wait` if it is only slow. `--without-pfx` leaves such profiles out.',
   },
   store_unavailable: {

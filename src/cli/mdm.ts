@@ -164,7 +164,7 @@ export function addMdm(program: Command): void {
     .requiredOption('-o, --output <file>', 'the file, which holds challenges and keys: mode 0600')
     .option('--unsigned', 'do not sign the mobileconfig')
     .option('--organization <name>', 'who gives the profiles, as the device shows it', 'Leafgate')
-    .option('--wait <seconds>', 'how long a connector may take to make the PFX', positiveInteger, 120)
+    .option('--wait <seconds>', 'how long a connector may take to bring the PFX', positiveInteger, 120)
     .option('--without-pfx', 'leave out profiles that bring a PFX')
     .addOption(
       new Option('--pfx-form <form>', 'how PFX are packed; json: modern, else legacy').choices([
@@ -181,7 +181,7 @@ export function addMdm(program: Command): void {
 
 async function exportTo(deviceId: string, options: ExportOptions): Promise<void> {
   const { format, output } = options;
-  const { profiles, leftOut, identities, password } = await exportProfiles(
+  const { profiles, leftOut, missing, identities, password } = await exportProfiles(
     loadMdmConfig(options.config),
     exportOrderOf(deviceId, options),
     {
@@ -195,7 +195,7 @@ async function exportTo(deviceId: string, options: ExportOptions): Promise<void>
       },
       onWait: (profileId) =>
         console.error(
-          `${profileId}: waiting for a connector to make the PFX, ${options.wait} seconds at most`,
+          `${profileId}: waiting for a connector to bring the PFX, ${options.wait} seconds at most`,
         ),
     },
     openLog('warn', 'cli'),
@@ -210,6 +210,7 @@ async function exportTo(deviceId: string, options: ExportOptions): Promise<void>
     console.log(`${profileId}: PFX of certificate ${serialNumber}, good until ${notAfter?.toISOString()}`);
   if (password !== undefined)
     console.log(`password of the PFX, which is shown here alone and not in the file: ${password}`);
+  for (const { profileId, why } of missing) console.log(`${profileId}: not in the file: ${why}`);
   if (leftOut.length > 0) console.log(`left out: ${leftOut.join(', ')}`);
 }
 

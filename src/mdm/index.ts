@@ -46,7 +46,7 @@ export {
 export type { PfxFetcher, PfxOrderState, PfxOrders } from './pfx-orders.ts';
 export type { PkcsConnector } from './pkcs-door.ts';
 export { PkcsRequests, type PkcsTask } from './pkcs-requests.ts';
-export type { EncryptedPfx, PkcsRequest, PkcsRequestState } from './pkcs-store.ts';
+export { type EncryptedPfx, isImported, type PkcsRequest, type PkcsRequestState } from './pkcs-store.ts';
 export { type ProfileStatus, profileStatusOf } from './profile-state.ts';
 export {
   type CertificateProfile,

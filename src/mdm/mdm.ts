@@ -468,6 +468,11 @@ export class Mdm {
     return this.#store.profiles();
   }
 
+  /** The profiles that target the device, by profileId. */
+  profilesOf(deviceId: string): ProfileRecord[] {
+    return this.#store.profilesOf(deviceId);
+  }
+
   /**
    * Takes a device out of a profile's assignment: it loses the profile at its next check-in, a challenge that it still
    * holds no longer validates, and its certificates of the profile are revoked.
@@ -744,7 +749,8 @@ export class Mdm {
           { ...facts, profileVersion, userId, issuerName, contentHash: contentHashOf(order), issuedAt: at },
           change,
         );
-    } else if (state === 'withdrawn' && certificate !== undefined) {
+    } else if (state === 'withdrawn' && certificate !== undefined && !isImported(order)) {
+      // The connector has revoked it, for it was made for the request; an imported one was not.
       await this.#store.fleet.setStanding(certificate, 'revoked', 'cessationOfOperation');
       await this.#store.fleet.recordRevocationResult(certificate, 'revoked', 'succeeded');
     } else if (state === 'requested') {

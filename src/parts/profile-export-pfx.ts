@@ -16,7 +16,14 @@ import {
 import { errorTable, PkiError } from '../errors.ts';
 import { type PrivateKey, privateKeyOf } from '../keys/index.ts';
 import type { ExportedIdentity, ExportedTrustedCertificate } from '../mdm/export/index.ts';
-import type { DeviceProfile, EncryptedPfx, Mdm, PfxSource } from '../mdm/index.ts';
+import {
+  type Device,
+  type DeviceProfile,
+  type EncryptedPfx,
+  isImported,
+  type Mdm,
+  type PfxSource,
+} from '../mdm/index.ts';
 import { buildSelfSigned } from '../scep/index.ts';
 import type { Clock } from '../telemetry.ts';
 
@@ -41,6 +48,9 @@ export interface PfxFetcherOptions {
 /** A profile that brings a PFX, as it is checked in. */
 export type PfxProfile = Extract<DeviceProfile, { readonly pfx: string }>;
 
+/** What is ordered of a connector. */
+type Wish = Parameters<PfxSource['pfxFor']>[0];
+
 /** Long enough for keys of connectors, which have 4096 bits at the most. */
 const KEY_BITS = 3072;
 const POLL_MS = 250;
@@ -53,6 +63,8 @@ const PASSWORD_BYTES = 32;
 const TYPED_ALPHABET = 'abcdefghjkmnpqrstuvwxyz23456789';
 const TYPED_GROUPS = 5;
 const TYPED_GROUP = 4;
+/** More than anybody has. */
+const PFX_OF_A_USER_MAX = 1000;
 
 const generate = promisify(generateKeyPair);
 
@@ -83,7 +95,7 @@ export class PfxFetcher implements PfxSource {
    *
    * @throws PkiError `pfx_not_made` if nobody brings it; the CA's own code if it refuses.
    */
-  async pfxFor(wish: Parameters<PfxSource['pfxFor']>[0]): Promise<EncryptedPfx> {
+  async pfxFor(wish: Wish): Promise<EncryptedPfx> {
     const { mdm, onWait, waitMs, clock } = this.#options;
     const { profileId } = wish;
     const leftMs = Math.max(this.#deadline - performance.now(), 0);
@@ -96,7 +108,7 @@ export class PfxFetcher implements PfxSource {
     for (;;) {
       const order = mdm.pfxOrders.state(requestId);
       if (order.state === 'here') return order.pfx;
-      if (order.state === 'over') throw refusalOf(profileId, order.error);
+      if (order.state === 'over') throw refusalOf(wish, order.error);
       if (performance.now() >= this.#deadline)
         throw new PkiError(
           'pfx_not_made',
@@ -159,11 +171,41 @@ async function newRecipient(clock: Clock) {
   return { key, certificate };
 }
 
-function refusalOf(profileId: string, error: string | undefined): PkiError {
+function refusalOf({ profileId, order }: Wish, error: string | undefined): PkiError {
   const code = (Object.keys(errorTable) as (keyof typeof errorTable)[]).find((known) => known === error);
-  return code === undefined
-    ? new PkiError('pfx_not_made', `${profileId}: device or profile have changed while it was waited for`)
-    : new PkiError(code, `${profileId}: the connector, or the CA, refused: ${errorTable[code].text}`);
+  const imported = isImported(order);
+  if (code === undefined) {
+    const changing = imported ? 'device, profile or what is imported' : 'device or profile';
+    return new PkiError('pfx_not_made', `${profileId}: ${changing} have changed while it was waited for`);
+  }
+  const refusal = imported ? 'connector refused the imported PFX' : 'connector, or the CA, refused';
+  return new PkiError(code, `${profileId}: the ${refusal}: ${errorTable[code].text}`);
+}
+
+/**
+ * The profiles for imported PFX that a check-in left out, because they have nothing to bring to the device; and why.
+ *
+ * @param checkedIn what the check-in answered
+ */
+export function nothingImported(
+  mdm: Pick<Mdm, 'profilesOf' | 'importedPfx'>,
+  { deviceId, user }: Device,
+  checkedIn: readonly DeviceProfile[],
+  now: Date,
+): { readonly profileId: string; readonly why: string }[] {
+  const isLeftOut = (profileId: string) => !checkedIn.some((each) => each.profileId === profileId);
+  return mdm.profilesOf(deviceId).flatMap(({ profile }) => {
+    if (profile.kind !== 'importedPfx' || !isLeftOut(profile.profileId)) return [];
+    const { profileId, intendedPurpose } = profile;
+    if (user === undefined) return [{ profileId, why: 'the device has no user' }];
+    const imported = mdm.importedPfx
+      .certificates({ userId: user.userId, limit: PFX_OF_A_USER_MAX })
+      .filter((each) => each.intendedPurpose === intendedPurpose);
+    const what = `for ${intendedPurpose} is imported for ${user.userPrincipalName}`;
+    if (imported.length === 0) return [{ profileId, why: `nothing ${what}` }];
+    const hasEnded = imported.every(({ expirationDateTime }) => expirationDateTime <= now);
+    return [{ profileId, why: `what ${what} ${hasEnded ? 'has ended' : 'is not valid now'}` }];
+  });
 }
 
 /** A password for the PFX of one file. */

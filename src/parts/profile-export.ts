@@ -22,6 +22,7 @@ import { openIdentity, readChain } from './identity.ts';
 import { withMdm } from './mdm.ts';
 import {
   newPfxPassword,
+  nothingImported,
   PfxFetcher,
   type PfxPacking,
   type PfxProfile,
@@ -69,7 +70,9 @@ export interface Exported {
   readonly profiles: readonly Pick<ExportedProfile, 'kind' | 'profileId'>[];
   /** Profiles that bring a PFX, if they are left out. */
   readonly leftOut: readonly string[];
-  /** Keys with their certificates that were made for this file. */
+  /** Profiles for imported PFX that have nothing to bring to the device, and why; for people. */
+  readonly missing: readonly { readonly profileId: string; readonly why: string }[];
+  /** Keys with their certificates that were made for this file, or imported. */
   readonly identities: readonly ExportedIdentity[];
   /** The password of these, if it is not in the file. A secret. */
   readonly password?: string;
@@ -80,7 +83,8 @@ export interface Exported {
  * challenges are made anew, after the keys.
  *
  * A key for the file is made by a connector, encrypted to a key of this process that is made for it, and packed anew under a
- * password of this file. If the file cannot be written, no certificate of such a key stays good.
+ * password of this file. If the file cannot be written, no certificate of such a key stays good. A PFX that was imported comes
+ * by the same way; nothing is ordered of a CA for it, and nothing revoked.
  *
  * @throws PkiError `device_unknown`, `profile_unresolvable`, `profile_not_assigned`; `config_invalid` if it shall be signed
  *   and nothing can sign; `pfx_not_made` and the CA's own code if a connector does not bring a PFX; as `write` does.
@@ -134,6 +138,7 @@ async function profilesOf(
   const source =
     order.pfx === 'left out' ? { hasRecipient: () => false, pfxFor: () => neverAsked() } : fetcher;
   const { profiles } = await mdm.fetchingFrom(source).checkIn(device, []);
+  const missing = nothingImported(mdm, device, profiles, clock.now());
   const stores = new Map(
     mdm
       .profiles()
@@ -160,7 +165,7 @@ async function profilesOf(
   }
   if (order.pfx === 'left out') {
     const leftOut = pfx.map(({ profileId }) => profileId);
-    return { profiles: [...trusted, ...scep], exported: { leftOut, identities: [] } };
+    return { profiles: [...trusted, ...scep], exported: { leftOut, missing, identities: [] } };
   }
   const packing = { form: formFor(order.format), ...order.pfx, now: clock.now() };
   const secret = newPfxPassword(packing);
@@ -179,6 +184,7 @@ async function profilesOf(
     profiles: [...trusted, ...identities, ...scep],
     exported: {
       leftOut: [],
+      missing,
       identities,
       ...(packing.password === 'asked' && identities.length > 0 ? { password: secret } : {}),
     },
