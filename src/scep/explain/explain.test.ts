@@ -695,6 +695,8 @@ describe('what is whole', () => {
     ['PEM', () => `-----BEGIN PKCS7-----\n${base64}\n-----END PKCS7-----\n`],
     ['base64', () => base64],
     ['base64 over lines', () => (base64.match(/.{1,64}/g) ?? []).join('\n')],
+    ['base64 over lines that are joined by blanks', () => (base64.match(/.{1,64}/g) ?? []).join(' ')],
+    ['base64 over indented lines', () => (base64.match(/.{1,64}/g) ?? []).join('\n    ')],
     ['the query of a GET', () => buildMessageQuery(message)],
     ['a whole URL', () => `http://scep.test/certsrv/mscep/mscep.dll?${buildMessageQuery(message)}`],
     ['a request line', () => `GET /scep?${buildMessageQuery(message)} HTTP/1.0\r\nHost: x\r\n`],
@@ -708,6 +710,15 @@ describe('what is whole', () => {
       assert.ok(!explanation.findings.some(({ severity }) => severity !== 'note'), textOf(explanation));
     });
   }
+
+  test('with blanks for +, and in whole groups of four without them too', async () => {
+    const sent = Buffer.from(sentBy('strongswan-attribute-order'));
+    const text = sent.toString('base64');
+    assert.equal(text.replaceAll('+', '').length % 4, 0);
+    const explanation = await explain(text.replaceAll('+', ' '));
+    assert.deepEqual(rulesOf(explanation), ['plusAsSpace']);
+    assert.equal(explanation.sizeBytes, sent.length);
+  });
 
   test('a key on a curve, answered under the challenge', async () => {
     const signer = await selfSigned(await newEcKey());

@@ -92,10 +92,15 @@ function fromBase64(text: string, before: readonly string[], findings: Findings)
   return { wrappings, octets: Buffer.from(unpadded, 'base64') };
 }
 
-/** Whether the blanks of a base64 out of a log were `+` once: with them, and not without, it has whole groups of four. */
+/**
+ * Whether the blanks of a base64 out of a log were `+` once. With them it has whole groups of four; so it may have without
+ * them, and then they are ends of lines only if they stand at equal distances.
+ */
 function plusBecameSpace(base64: string): boolean {
   const line = base64.replaceAll(/[\r\n\t]/g, '');
-  return / /.test(line) && line.length % 4 === 0 && line.replaceAll(' ', '').length % 4 !== 0;
+  if (!line.includes(' ') || line.length % 4 !== 0) return false;
+  const lines = line.split(/ +/);
+  return lines.join('').length % 4 !== 0 || new Set(lines.slice(0, -1).map(({ length }) => length)).size > 1;
 }
 
 /** The input as a text, if it is one: printable ASCII or UTF-8 without control characters. */
