@@ -270,6 +270,16 @@ test('a device without an agent is taken in, and its profiles are exported as a 
   const text = readFileSync(path('exported'), 'utf8');
   assert.match(text, /<Delete>/);
   assert.match(text, /SCEP/);
+  const mail = {
+    kind: 'importedPfx',
+    profileId: 'mail',
+    displayName: 'Mail',
+    intendedPurpose: 'smimeEncryption',
+    rootCertificate: 'root',
+  };
+  await mdm('profile', write('mail.json', JSON.stringify(mail)));
+  assert.match(await exported('json'), /^mail: not in the file: the device has no user$/m);
+  await mdm('assign', 'mail', '--nobody');
 });
 
 test('a device is shown with its user and whether it keeps the rules', async () => {
