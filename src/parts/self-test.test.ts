@@ -15,6 +15,7 @@ import {
   requestOf,
   staticSecret,
 } from '../../test/support/authorities-fixture.ts';
+import { IntunePeer, json } from '../../test/support/intune-peer.ts';
 import { application, openTestMdm, rootPem, tenant, tlsServer } from '../../test/support/mdm-fixture.ts';
 import {
   buildPem,
@@ -141,7 +142,8 @@ describe('a self-test', () => {
           assert.equal(record.template, selfTestTemplate.name);
           const certificate = parseCertificate(record.certificate ?? assert.fail('no certificate'));
           assert.ok(certificate.notAfter.getTime() - clock.now().getTime() <= 60 * 60 * 1000);
-          assert.deepEqual(extKeyUsageOf(certificate), selfTestTemplate.extKeyUsage);
+          // Of the arc of examples: no relying party takes it.
+          assert.deepEqual(extKeyUsageOf(certificate), ['2.999.1']);
         }
         // The server's own first round may be at work; what the command enrolled is revoked.
         assert.ok(
@@ -302,6 +304,42 @@ describe('a self-test', () => {
       });
     } finally {
       await mdm.close();
+    }
+  });
+
+  test('finds who takes a wrong challenge, and who refuses it for another reason, and gets no certificate', async () => {
+    const peer = await new IntunePeer().open();
+    try {
+      const intune = {
+        tenant,
+        appId: application.appId,
+        secret: 'file:intune.secret',
+        authority: peer.url,
+        graph: peer.url,
+        extraCa: 'mdm-root.pem',
+      };
+      const config = await configOf('believes', undefined, { believes: { intune } });
+      await withServer(config, async (authorities) => {
+        const answerWith = (code: string) => {
+          peer.respond = () => json(200, { code, errorDescription: '' });
+        };
+        answerWith('SubjectNameMismatch');
+        const otherwise = await run(config, 'believes', authorities);
+        assert.deepEqual([otherwise.outcome, otherwise.step], ['fails', 'PKCSReq']);
+        assert.match(
+          otherwise.detail,
+          /^a wrong challenge was refused for another reason: subject_mismatch: SubjectNameMismatch/,
+        );
+        assert.deepEqual(await recordsIn(authorities), []);
+        answerWith('Success');
+        const believed = await run(config, 'believes', authorities);
+        assert.deepEqual([believed.outcome, believed.step], ['fails', 'PKCSReq']);
+        // Whoever takes a wrong challenge still gives no certificate: no template has the self-test's purpose.
+        assert.match(believed.detail, /^a wrong challenge was refused for another reason: eku_mismatch: /);
+        assert.deepEqual(await recordsIn(authorities), []);
+      });
+    } finally {
+      await peer.close();
     }
   });
 
