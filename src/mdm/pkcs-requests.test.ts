@@ -198,12 +198,17 @@ describe('a connector that is late', () => {
       assert.deepEqual(await actionsOf('imported'), ['deliver']);
       const ticket = ticketOf('imported', attempt);
       const over = { code: 'pfx_lease_over' };
-      await assert.rejects(opened.mdm.pkcs.upload(ticket, pfx, certificate), over);
+      const stale = { ...certificate, thumbprint: 'C3'.repeat(20) };
+      await assert.rejects(opened.mdm.pkcs.upload(ticket, pfx, stale), over);
       await opened.mdm.pkcs.fail(ticket, 'pfx_unopened');
       assert.equal(await checkIn('imported'), 'pending');
       await opened.mdm.pkcs.upload(ticketOf('imported', 2), pfx, certificate);
-      for (const outcome of ['delivered', 'withdrawn'] as const)
+      for (const outcome of ['delivered', 'withdrawn'] as const) {
         await assert.rejects(opened.mdm.pkcs.acknowledge(ticket, outcome), over);
+        assert.equal(await checkIn('imported'), 'pending');
+      }
+      await opened.mdm.pkcs.acknowledge(ticketOf('imported', 2), 'delivered');
+      assert.equal(await checkIn('imported'), 'ready');
     });
 
   test('and none when its lease is over, though nobody else has it', async () => {
