@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { certificates, clientAuth, MovableClock, openTestMdm } from '../../test/support/mdm-fixture.ts';
+import {
+  certificates,
+  clientAuth,
+  ecKey,
+  MovableClock,
+  openTestMdm,
+  rsaKey,
+  type TestKey,
+  testCertificate,
+} from '../../test/support/mdm-fixture.ts';
 import type { Device } from './device.ts';
 import type { OpenMdm } from './http.ts';
-import { LEASE_MS, type PkcsTask } from './pkcs-requests.ts';
+import { LEASE_MS, type PkcsTask, withdrawn } from './pkcs-requests.ts';
 
 const clock = new MovableClock();
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -230,6 +239,96 @@ test('a device whose PFX was deleted before it fetched it gets none', async () =
   assert.equal(await checkIn('imported'), undefined);
   clock.offsetMs += LEASE_MS + 1;
   assert.deepEqual(await actionsOf('imported'), ['withdraw']);
+});
+
+test('nobody dies on a request for ever', async () => {
+  await checkIn('imported');
+  for (let attempt = 1; attempt <= 20; attempt += 1) {
+    assert.deepEqual(await actionsOf('imported'), ['deliver'], `attempt ${attempt}`);
+    clock.offsetMs += LEASE_MS + 1;
+  }
+  assert.deepEqual(await actionsOf('imported'), []);
+  assert.deepEqual(await actionsOf('imported'), ['withdraw']);
+});
+
+describe('nothing is encrypted to', () => {
+  const rows: readonly (readonly [name: string, key: TestKey])[] = [
+    ['a short key', rsaKey(1024)],
+    ['a key that can only sign', ecKey()],
+  ];
+  for (const [name, key] of rows)
+    test(name, async () => {
+      const { raw } = await testCertificate({ subject: 'CN=delivery', key, kind: 'other' });
+      const named = opened.mdm.pkcs.nameRecipient(device.deviceId, Buffer.from(raw).toString('base64'));
+      await assert.rejects(named, { code: 'request_malformed', message: /RSA of 2048 bits/ });
+    });
+
+  test('a certificate that is not for encryption', async () => {
+    const ca = await testCertificate({ subject: 'CN=CA', key: rsaKey(), kind: 'ca' });
+    await assert.rejects(
+      opened.mdm.pkcs.nameRecipient(device.deviceId, Buffer.from(ca.raw).toString('base64')),
+      { code: 'request_malformed', message: /not for encryption/ },
+    );
+  });
+
+  test('what is no certificate', async () => {
+    await assert.rejects(opened.mdm.pkcs.nameRecipient(device.deviceId, 'AAAA'), {
+      code: 'request_malformed',
+    });
+  });
+});
+
+/** Brings the imported PFX as far as the device's next check-in. */
+async function bring(): Promise<void> {
+  assert.equal(await checkIn('imported'), 'pending');
+  assert.deepEqual(await actionsOf('imported'), ['deliver']);
+  await opened.mdm.pkcs.upload(ticketOf('imported'), pfx, certificate);
+  await opened.mdm.pkcs.acknowledge(ticketOf('imported'), 'delivered');
+  assert.equal(await checkIn('imported'), 'ready');
+}
+
+test('a PFX for a key that the device had before is given up, and made for the new one', async () => {
+  await bring();
+  const before = ticketOf('imported').requestId;
+  const other = Buffer.from(certificates.tls.raw).toString('base64');
+  await opened.mdm.pkcs.nameRecipient(device.deviceId, other);
+  assert.equal(await checkIn('imported'), 'pending');
+  clock.offsetMs += LEASE_MS + 1;
+  const tasks = await take();
+  assert.equal(tasks.find(({ requestId }) => requestId === before)?.action, 'withdraw');
+  const after = tasks.find(({ requestId }) => requestId === ticketOf('imported').requestId);
+  assert.equal(after?.action === 'deliver' ? after.recipient : after?.action, other);
+});
+
+test('a PFX stays until the device has installed it, and no other', async () => {
+  await bring();
+  const { mdm } = opened;
+  await mdm.pkcs.installed(device.deviceId, 'imported', 'C3'.repeat(20));
+  assert.equal(await checkIn('imported'), 'ready');
+  await mdm.pkcs.installed(device.deviceId, 'imported', thumbprint.toLowerCase());
+  assert.equal(await checkIn('imported'), 'pending', 'it is not kept for a second time');
+});
+
+test('a request that is withdrawn keeps no PFX', () => {
+  const request = {
+    requestId: 'r',
+    deviceId: 'd',
+    profileId: 'p',
+    profileVersion: 1,
+    state: 'issued',
+    order: { userId: 'u', thumbprint, lastModifiedDateTime: '' },
+    recipient,
+    createdAt: clock.now(),
+    pfx,
+  } as const;
+  const now = clock.now();
+  for (const [attempt, state] of [
+    [0, 'withdrawn'],
+    [1, 'withdrawing'],
+  ] as const) {
+    const after = withdrawn({ ...request, attempt }, now);
+    assert.deepEqual([after.state, after.pfx], [state, undefined]);
+  }
 });
 
 test('a device that breaks the rules gets no PFX that was imported', async () => {
