@@ -300,6 +300,13 @@ test('a PFX for a key that the device had before is given up, and made for the n
   assert.equal(after?.action === 'deliver' ? after.recipient : after?.action, other);
 });
 
+test('a PFX that was imported anew is not given in its old form', async () => {
+  await bring();
+  clock.offsetMs += 1000;
+  await importPfx();
+  assert.equal(await checkIn('imported'), 'pending');
+});
+
 test('a PFX stays until the device has installed it, and no other', async () => {
   await bring();
   const { mdm } = opened;
