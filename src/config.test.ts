@@ -1170,3 +1170,8 @@ describe('limits of an endpoint', () => {
       );
   });
 });
+
+test('metrics are for who has a token, unless something else is said', () => {
+  const text = serverWith((config) => Object.assign(config, { admin: { listen: '127.0.0.1:8446' } }));
+  assert.equal(parseConfig(text, folder).server?.admin?.metrics, 'token');
+});
