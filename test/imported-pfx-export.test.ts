@@ -321,7 +321,8 @@ describe('what was imported is no good: nothing is written, and the order comes 
       async () => {
         await imported(ended);
         await asMdmAdministrator(tenant, async (mdm) => {
-          const [pfx] = mdm.importedPfx.certificates({ limit: 1 });
+          const [listed] = mdm.importedPfx.certificates({ limit: 1 });
+          const pfx = listed && mdm.importedPfx.certificate(listed);
           assert.ok(pfx !== undefined);
           await mdm.importedPfx.import({ ...pfx, expirationDateTime: new Date(Date.now() + DAY_MS) });
         });

@@ -331,14 +331,12 @@ function addImportedPfx(mdm: Command): void {
     .option('--user <userPrincipalName>', 'only of this user')
     .option('--json', 'for machines')
     .action(async (options: MdmOptions & { readonly user?: string }) => {
-      const found = await run(options, async (opened) =>
+      const rows = await run(options, async (opened) =>
         opened.importedPfx.certificates({
           userId: options.user === undefined ? undefined : userNamed(opened, options.user).userId,
           limit: LISTED_MAX,
         }),
       );
-      // What is in them is of no use here, even to who may open them.
-      const rows = found.map(({ encryptedPfxBlob: _, encryptedPfxPassword: __, ...row }) => row);
       printRows(
         rows,
         {

@@ -102,4 +102,16 @@ test('users and devices come in, and are changed', async () => {
   assert.equal(listed[0].attributes.imei, '123456789012345');
   assert.equal(JSON.stringify(listed).includes('token'), false);
   assert.equal((await call(`devices?after=${device.deviceId}`)).body.devices.length, 1);
+
+  await call('users', { users: [{ userPrincipalName: 'bob@example.com' }] });
+  const behind = (await call('users?after=ADA@example.com')).body.users;
+  assert.deepEqual(
+    behind.map((user: { readonly userPrincipalName: string }) => user.userPrincipalName),
+    ['bob@example.com'],
+  );
+});
+
+test('a listing has one beginning', async () => {
+  for (const path of ['users?after=a&after=b', 'devices?after=a&after=b', 'devices?limit=5'])
+    assert.equal((await call(path)).status, 400, path);
 });

@@ -1,6 +1,7 @@
 /** The door for a directory or an inventory that keeps users and devices up to date: the same rows as in the CSV files. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { PkiError } from '../errors.ts';
 import { bodyOf } from './device-door.ts';
 import { deviceRows, userRows } from './directory.ts';
 import type { Mdm } from './mdm.ts';
@@ -25,10 +26,12 @@ const devicesBody = z.strictObject({
     .default(24),
 });
 
+const pageQuery = z.strictObject({ after: z.string().max(256).optional() });
+
 /** Adds the routes. Who may call them can obtain any certificate that a profile names. */
 export function addDirectoryDoor(app: FastifyInstance, { mdm, isCaller }: DirectoryDoorParts): void {
   app.get('/directory/users', async (request, reply) =>
-    isCaller(request, reply) ? { users: mdm.users() } : reply,
+    isCaller(request, reply) ? { users: mdm.users(pageOf(request)) } : reply,
   );
 
   app.post('/directory/users', async (request, reply) => {
@@ -36,8 +39,8 @@ export function addDirectoryDoor(app: FastifyInstance, { mdm, isCaller }: Direct
     return { users: await mdm.importUsers(bodyOf(request, usersBody).users) };
   });
 
-  app.get<{ Querystring: { readonly after?: string } }>('/directory/devices', async (request, reply) =>
-    isCaller(request, reply) ? { devices: mdm.devices({ after: request.query.after }) } : reply,
+  app.get('/directory/devices', async (request, reply) =>
+    isCaller(request, reply) ? { devices: mdm.devices(pageOf(request)) } : reply,
   );
 
   app.post('/directory/devices', async (request, reply) => {
@@ -48,4 +51,11 @@ export function addDirectoryDoor(app: FastifyInstance, { mdm, isCaller }: Direct
     reply.header('cache-control', 'no-store');
     return { tokens, changed: devices.length - tokens.length };
   });
+}
+
+/** From behind which one a listing begins. Throws PkiError `request_malformed`. */
+function pageOf(request: FastifyRequest): z.output<typeof pageQuery> {
+  const parsed = pageQuery.safeParse(request.query);
+  if (parsed.success) return parsed.data;
+  throw new PkiError('request_malformed', 'the query may hold one after=…, and nothing else');
 }

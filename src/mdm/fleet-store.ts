@@ -159,10 +159,14 @@ export class FleetStore {
     return row === undefined ? undefined : (JSON.parse(row.body) as DeviceUser);
   }
 
-  /** All users by name, at most `limit`. */
-  users(limit: number): DeviceUser[] {
+  /** Users by name, at most `limit`, from behind the one of the name `after`. */
+  users(page: { readonly limit: number; readonly after?: string | undefined }): DeviceUser[] {
     return this.#file
-      .all<{ readonly body: string }>('SELECT body FROM user ORDER BY userPrincipalName LIMIT ?', limit)
+      .all<{ readonly body: string }>(
+        'SELECT body FROM user WHERE userPrincipalName > ? ORDER BY userPrincipalName LIMIT ?',
+        page.after ?? '',
+        page.limit,
+      )
       .map((row) => JSON.parse(row.body) as DeviceUser);
   }
 

@@ -163,6 +163,13 @@ test('other paths and methods are 404, in JSON', async () => {
   }
 });
 
+test('a path that cannot be decoded is 400 in our words, without the path', async () => {
+  const answer = await call('/checkin/%');
+  assert.equal(answer.status, 400);
+  assert.equal(answer.body.error, 'http_malformed');
+  assert.doesNotMatch(JSON.stringify(answer.body), /%/);
+});
+
 test('a request that is not HTTP gets no stack trace', async () => {
   const socket = connect(opened.address.port, '127.0.0.1');
   socket.end('\x16\x03\x01garbage\r\n\r\n');

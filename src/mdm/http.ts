@@ -1,6 +1,6 @@
 /** Opens an MDM: its database, its doors, its listener. */
-import type { FastifyInstance } from 'fastify';
-import { errorTable, PkiError } from '../errors.ts';
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { type ErrorCode, errorTable, PkiError } from '../errors.ts';
 import { boundedServer, type ListenAddress, listen, type TlsServerCertificate } from '../listener.ts';
 import { type Clock, type Log, systemClock } from '../telemetry.ts';
 import { AccessTokens, type ApplicationRegistration } from './access-tokens.ts';
@@ -70,15 +70,16 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
   let port: number;
   let publicUrl = (options.publicUrl ?? '').replace(/\/+$/, '');
   try {
-    app = boundedServer({
-      name,
-      tls: options.tls,
-      bodyBytesMax: BODY_BYTES_MAX,
-      connectionsMax: CONNECTIONS_MAX,
-    });
-    app.setNotFoundHandler((_request, reply) =>
-      reply.code(404).send({ error: 'path_denied', message: errorTable.path_denied.text }),
+    app = boundedServer(
+      { name, tls: options.tls, bodyBytesMax: BODY_BYTES_MAX, connectionsMax: CONNECTIONS_MAX },
+      // A URL that cannot be decoded, which the library would give back with words of its own.
+      {
+        frameworkErrors: (_error, _request, reply) => {
+          answerError(reply, 'http_malformed');
+        },
+      },
     );
+    app.setNotFoundHandler((_request, reply) => answerError(reply, 'path_denied'));
     await app.register(async (scope) => {
       addDeviceDoor(scope, mdm, log);
       addPkcsDoor(
@@ -134,4 +135,9 @@ export async function openMdm(options: MdmOptions): Promise<OpenMdm> {
       store.close();
     },
   };
+}
+
+function answerError(reply: FastifyReply, code: ErrorCode): FastifyReply {
+  const { http, text } = errorTable[code];
+  return reply.code(http).send({ error: code, message: text });
 }

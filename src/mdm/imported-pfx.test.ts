@@ -82,8 +82,21 @@ test('the same certificate once more replaces what is there', async () => {
   );
   assert.deepEqual(after.createdDateTime, before.createdDateTime);
   assert.ok(after.lastModifiedDateTime > before.lastModifiedDateTime);
-  assert.deepEqual(importedPfx.certificates({ userId: ada.userId, limit: 10 }), [after]);
   assert.equal(after.encryptedPfxBlob, 'BBBB');
+  assert.deepEqual(importedPfx.certificate(after), after);
+  const { encryptedPfxBlob: _, encryptedPfxPassword: __, ...listed } = after;
+  assert.deepEqual(importedPfx.certificates({ userId: ada.userId, limit: 10 }), [listed]);
+});
+
+test('a user has a thousand, and may replace but not add one', async () => {
+  const numbered = (number: number) => described(number.toString(16).toUpperCase().padStart(40, '0'));
+  await Promise.all(Array.from({ length: 1000 }, (_, number) => importedPfx.import(numbered(number))));
+  await assert.rejects(importedPfx.import(numbered(1000)), {
+    code: 'request_malformed',
+    message: /delete old/,
+  });
+  await importedPfx.import({ ...numbered(999), keyName: 'another' });
+  assert.equal(importedPfx.certificates({ userId: ada.userId, limit: 2000 }).length, 1000);
 });
 
 describe('a device gets', () => {

@@ -4,7 +4,7 @@ import type { Clock, Log } from '../telemetry.ts';
 import type { DeviceUser } from './device.ts';
 import type { ImportedPfxOrder } from './pkcs-store.ts';
 import type { IntendedPurpose } from './profiles.ts';
-import type { UserPfxCertificate, UserPfxId, UserPfxStore } from './user-pfx-store.ts';
+import type { ListedUserPfx, UserPfxCertificate, UserPfxId, UserPfxStore } from './user-pfx-store.ts';
 
 /** A PFX as its importer describes it. */
 export type PfxImport = Omit<UserPfxCertificate, 'userId' | 'createdDateTime' | 'lastModifiedDateTime'>;
@@ -17,6 +17,9 @@ export interface ImportedPfxParts {
   readonly clock: Clock;
   readonly log: Log;
 }
+
+/** More than anybody's mail has had: each check-in of a device looks through those of its user. */
+const PFX_OF_A_USER_MAX = 1000;
 
 /**
  * The imported PFX.
@@ -34,7 +37,8 @@ export class ImportedPfx {
   /**
    * Takes a PFX in for a user. The same certificate once more replaces what is there, for who lost the answer asks again.
    *
-   * @throws PkiError `request_malformed` if there is no such user, or its certificate ends before it begins.
+   * @throws PkiError `request_malformed` if there is no such user, he has as many as may be, or its certificate ends before it
+   *   begins.
    */
   async import(imported: PfxImport): Promise<UserPfxCertificate> {
     const { store, clock, log } = this.#parts;
@@ -46,6 +50,12 @@ export class ImportedPfx {
       throw new PkiError('request_malformed', 'expirationDateTime: not after startDateTime');
     const now = clock.now();
     const { userId } = user;
+    const others = store.certificates({ userId, limit: PFX_OF_A_USER_MAX });
+    if (others.length >= PFX_OF_A_USER_MAX && store.certificate({ userId, thumbprint }) === undefined)
+      throw new PkiError(
+        'request_malformed',
+        `userPrincipalName: has ${PFX_OF_A_USER_MAX} imported PFX; delete old ones`,
+      );
     const stored = await store.put({ ...imported, userId, createdDateTime: now, lastModifiedDateTime: now });
     log.info({ userId, thumbprint, intendedPurpose }, 'PFX imported');
     return stored;
@@ -56,10 +66,7 @@ export class ImportedPfx {
   }
 
   /** Imported PFX, at most `limit`; of all users, or of one. */
-  certificates(filter: {
-    readonly userId?: string | undefined;
-    readonly limit: number;
-  }): UserPfxCertificate[] {
+  certificates(filter: { readonly userId?: string | undefined; readonly limit: number }): ListedUserPfx[] {
     return this.#parts.store.certificates(filter);
   }
 
@@ -83,7 +90,7 @@ export class ImportedPfx {
     user: DeviceUser | undefined,
     purpose: IntendedPurpose,
     installed: string | undefined,
-  ): UserPfxCertificate | 'kept' | 'none' {
+  ): ListedUserPfx | 'kept' | 'none' {
     if (user === undefined) return 'none';
     const now = this.#parts.clock.now();
     const candidates = this.#parts.store
@@ -102,13 +109,11 @@ export class ImportedPfx {
   }
 }
 
-const PFX_OF_A_USER_MAX = 1000;
-
 function newerFirst(a: Date, b: Date): number {
   return b.getTime() - a.getTime();
 }
 
 /** What a connector is asked for so that a device gets the PFX. */
-export function orderOf({ userId, thumbprint, lastModifiedDateTime }: UserPfxCertificate): ImportedPfxOrder {
+export function orderOf({ userId, thumbprint, lastModifiedDateTime }: ListedUserPfx): ImportedPfxOrder {
   return { userId, thumbprint, lastModifiedDateTime: lastModifiedDateTime.toISOString() };
 }

@@ -220,14 +220,15 @@ export class Mdm {
     return this.#store.fleet.user(userPrincipalName);
   }
 
-  users(): DeviceUser[] {
-    return this.#store.fleet.users(PAGE);
+  users(
+    page: { readonly limit?: number | undefined; readonly after?: string | undefined } = {},
+  ): DeviceUser[] {
+    return this.#store.fleet.users({ limit: page.limit ?? PAGE, after: page.after });
   }
 
   /**
-   * Takes devices over from a directory or an inventory: a row with `deviceId` changes a device that has joined, and leaves as it
-   * is what the row does not say; one with
-   * `serialNumber` makes an enrolment token that lets only the device of that number join, and gives it what the row says.
+   * Takes devices over from a directory or an inventory: a row with `deviceId` changes a device that has joined, and leaves as
+   * it is what the row does not say; one with `serialNumber` makes an enrolment token that lets only the device of that number join, and gives it what the row says.
    * A serial number alone proves nothing, so that no device gets a user by claiming one.
    *
    * @throws PkiError `request_malformed`, `device_unknown`: what comes before in the list is taken.

@@ -159,8 +159,12 @@ test('a PFX is imported, shown without what is in it, changed and deleted', asyn
     encryptedPfxPassword: '',
   };
   assert.deepEqual(entity, shown);
-  assert.equal(stored()[0]?.encryptedPfxBlob, body.encryptedPfxBlob);
-  assert.equal(stored()[0]?.encryptedPfxPassword, body.encryptedPfxPassword);
+  const whole = opened.mdm.importedPfx.certificate({
+    userId: ada.userId,
+    thumbprint: thumbprint.toUpperCase(),
+  });
+  assert.equal(whole?.encryptedPfxBlob, body.encryptedPfxBlob);
+  assert.equal(whole?.encryptedPfxPassword, body.encryptedPfxPassword);
 
   const other = `${ada.userId}-${'cd'.repeat(20)}`;
   const filter = (text: string) => `${COLLECTION}?$filter=${encodeURIComponent(text)}`;

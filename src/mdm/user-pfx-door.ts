@@ -8,7 +8,7 @@ import { bodyOf } from './device-door.ts';
 import type { PfxImport } from './imported-pfx.ts';
 import type { Mdm } from './mdm.ts';
 import { intendedPurposes } from './profiles.ts';
-import { paddingSchemes, type UserPfxCertificate, type UserPfxId } from './user-pfx-store.ts';
+import { type ListedUserPfx, paddingSchemes, type UserPfxId } from './user-pfx-store.ts';
 
 /** What the door works with. */
 export interface UserPfxDoorParts {
@@ -141,7 +141,7 @@ function filterIn(
 }
 
 /** As Graph shows it: what is in it is never given back. */
-function entityOf(pfx: UserPfxCertificate): Record<string, unknown> {
+function entityOf(pfx: ListedUserPfx): Record<string, unknown> {
   const { userId, thumbprint, ...rest } = pfx;
   return {
     id: `${userId}-${thumbprint.toLowerCase()}`,

@@ -34,6 +34,9 @@ export interface UserPfxCertificate {
   readonly lastModifiedDateTime: Date;
 }
 
+/** What is known of one without opening it: what lists show. */
+export type ListedUserPfx = Omit<UserPfxCertificate, 'encryptedPfxBlob' | 'encryptedPfxPassword'>;
+
 /** Names an imported PFX. */
 export type UserPfxId = Pick<UserPfxCertificate, 'userId' | 'thumbprint'>;
 
@@ -87,14 +90,12 @@ export class UserPfxStore {
     return row === undefined ? undefined : certificateFrom(row);
   }
 
-  /** By user and thumbprint; `userId` absent means those of all users. */
-  certificates(filter: {
-    readonly userId?: string | undefined;
-    readonly limit: number;
-  }): UserPfxCertificate[] {
+  /** By user and thumbprint, without what is encrypted; `userId` absent means those of all users. */
+  certificates(filter: { readonly userId?: string | undefined; readonly limit: number }): ListedUserPfx[] {
     return this.#file
       .all<Row>(
-        `SELECT body FROM userPfxCertificate WHERE ?1 IS NULL OR userId = ?1 ORDER BY userId, thumbprint LIMIT ?2`,
+        `SELECT json_remove(body, '$.encryptedPfxBlob', '$.encryptedPfxPassword') AS body FROM userPfxCertificate
+          WHERE ?1 IS NULL OR userId = ?1 ORDER BY userId, thumbprint LIMIT ?2`,
         filter.userId ?? null,
         filter.limit,
       )

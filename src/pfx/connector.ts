@@ -91,9 +91,11 @@ const generate = promisify(generateKeyPair);
  * The PKCS connector. A PFX that it brings holds a key that it makes, or one that was imported for the device's user.
  *
  * Promises: the private key is in this process's memory alone, between its making and the upload, and its octets are
- * overwritten afterwards; it is in no file and no log. So is that of an imported PFX, and its password. A request has one good certificate at most: a certificate whose PFX
- * did not reach the MDM is revoked before another is made for the request, because its key is gone. What is made for the
- * `n`th taking of a request is requested under `pfx-<requestId>-<n>`, so that whoever comes after a crash finds it.
+ * overwritten afterwards; it is in no file and no log. The same holds of an imported PFX and its password, but for the text
+ * that the password has to become to open it, which lives until its memory is used again. A request has one good certificate
+ * at most: a certificate whose PFX did not reach the MDM is revoked before another is made for the request, because its key
+ * is gone. What is made for the `n`th taking of a request is requested under `pfx-<requestId>-<n>`, so that whoever comes
+ * after a crash finds it.
  */
 export class PfxConnector {
   readonly #options: PfxConnectorOptions;
@@ -262,7 +264,9 @@ export class PfxConnector {
       throw new PkiError('pfx_unopened', `its password is encrypted to key ${keyName}, which is not here`);
     try {
       const keyTransport = { name: 'rsaes-oaep', digest: digests[paddingScheme] } as const;
-      return Buffer.from(await key.decrypt(keyTransport, encryptedPfxPassword));
+      const password = await key.decrypt(keyTransport, encryptedPfxPassword);
+      // The same memory, so that there is no second copy to forget.
+      return Buffer.from(password.buffer, password.byteOffset, password.byteLength);
     } catch (cause) {
       if (cause instanceof PkiError && (cause.kind === 'unavailable' || cause.kind === 'misconfigured'))
         throw cause;
